@@ -1,0 +1,1 @@
+"""The archive: immutable files, the manifest that names them, and what reads them."""

@@ -1,0 +1,88 @@
+"""Every limit of the product: its name, its unit, and how it relates to its neighbours.
+
+A limit lives here and nowhere else; ``docs/limits.md`` is compared with this module by a test.
+What an operator may change is a setting (``settings.py``) whose default comes from here.
+"""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# --- at the door -------------------------------------------------------------------------------
+BODY_BYTES_MAX: Final = 16 * MIB
+"""Largest request body; beyond it 413. It is also the largest inbox row."""
+EVENT_BYTES_MAX: Final = 1 * MIB
+"""Largest single event as it was sent; beyond it 400."""
+EVENTS_PER_REQUEST_MAX: Final = 1_000
+USAGES_PER_REQUEST_MAX: Final = 100
+ID_CHARS_MAX: Final = 255
+"""Characters of a customer, feature, resource, plan… id, an event name or an idempotency key."""
+NUMBER_LITERAL_CHARS_MAX: Final = 255
+"""Characters of one JSON number; longer literals are refused rather than computed with."""
+ERRORS_LISTED_MAX: Final = 20
+"""Bad events named in one 400 answer."""
+FUTURE_SECONDS_MAX: Final = 24 * 3600
+"""How far ahead of the clock a timestamp may be (default of a setting)."""
+PAGE_ITEMS_MAX: Final = 100
+PAGE_ITEMS_DEFAULT: Final = 20
+USAGE_INTEGER_MAX: Final = 9_007_199_254_740_991
+"""Largest magnitude of a reported integer (2**53 - 1), as Stigg documents."""
+USAGE_FRACTION_MAX: Final = 34_359_738_368
+"""A reported value with a fraction must be smaller in magnitude than this (2**35)."""
+USAGE_DECIMALS: Final = 5
+QUANTITY_DECIMALS: Final = 9
+QUANTITY_MAGNITUDE_MAX: Final = 10**18
+"""Event values of this magnitude and more are skipped by meters."""
+
+# --- duplicates --------------------------------------------------------------------------------
+DEDUPE_WINDOW_DAYS_MIN: Final = 7
+DEDUPE_WINDOW_DAYS_DEFAULT: Final = 35
+DEDUPE_BUCKETS_PER_WINDOW: Final = 8
+"""A key outlives the window by at most one bucket, an eighth of the window."""
+KEY_FILTER_MEMORY_BYTES_MAX: Final = 192 * MIB
+"""Bloom filters kept in memory; the filters of further runs are mapped from disk."""
+
+# --- inbox -------------------------------------------------------------------------------------
+INBOX_BYTES_MAX: Final = 2048 * MIB
+"""Accepted but not yet counted bytes; beyond it 429 (default of a setting)."""
+COMMIT_GROUP_MAX: Final = 512
+"""Requests that share one commit."""
+STORE_BUSY_SECONDS_MAX: Final = 5.0
+"""How long a write waits for another writer before the caller is told 503."""
+
+# --- fold --------------------------------------------------------------------------------------
+STEP_EVENTS_MIN: Final = 2_000
+STEP_EVENTS_MAX: Final = 50_000
+STEP_BYTES_MAX: Final = 32 * MIB
+"""Bytes of inbox rows in one step; at least one row always fits."""
+STEP_COUNTERS_TARGET: Final = 20_000
+"""Counters one step aims to write, so that its write transaction stays short."""
+STEP_ATTEMPTS_MAX: Final = 3
+"""Attempts that may end the process before a single request is set aside as poison."""
+RECOUNT_STEP_ROWS_MAX: Final = 400_000
+"""Archived events one recount step reads, so that the fold gets its turn."""
+
+# --- archive -----------------------------------------------------------------------------------
+ARCHIVE_MERGE_FANOUT: Final = 8
+ARCHIVE_FILE_ROWS_MAX: Final = 8_000_000
+KEY_MERGE_FANOUT: Final = 8
+REPLACED_FILE_SECONDS_KEPT: Final = 900
+"""Replaced files outlive the longest allowed query by a wide margin."""
+
+# --- reading -----------------------------------------------------------------------------------
+HISTORY_SERIES_MAX: Final = 1_000
+HISTORY_POINTS_MAX: Final = 200_000
+"""Points of one history answer over all its series."""
+QUERY_SECONDS_MAX: Final = 30
+QUERY_CONCURRENCY_MAX: Final = 4
+QUERY_MEMORY_MIB_MAX: Final = 256
+SYNC_SECONDS_MAX: Final = 60
+HOURLY_HISTORY_DAYS_MAX: Final = 7
+
+assert EVENT_BYTES_MAX < BODY_BYTES_MAX < STEP_BYTES_MAX < INBOX_BYTES_MAX
+assert STEP_EVENTS_MIN >= EVENTS_PER_REQUEST_MAX, "one request always fits a step"
+assert STEP_EVENTS_MAX >= STEP_EVENTS_MIN
+assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
+assert DEDUPE_WINDOW_DAYS_MIN <= DEDUPE_WINDOW_DAYS_DEFAULT
+assert QUERY_SECONDS_MAX * 4 <= REPLACED_FILE_SECONDS_KEPT

@@ -1,0 +1,1 @@
+"""The processes: supervisor, API, worker, and what they share on one machine."""

@@ -1,0 +1,5 @@
+"""The SQL store: where everything durable is a row, or an immutable file named by a row."""
+
+from tallystick.store.contract import Row, Store, Transaction, Value
+
+__all__ = ["Row", "Store", "Transaction", "Value"]

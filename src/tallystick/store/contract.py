@@ -1,0 +1,76 @@
+"""The contract of the SQL store. SQLite stands behind it today, PostgreSQL can.
+
+The statements themselves are named constants beside the code that uses them, in the SQL both
+engines speak (``?`` placeholders, ``ON CONFLICT … DO UPDATE``, no engine's functions), so nothing
+is written twice. What differs between engines is here, as promises:
+
+* ``writing()`` is one transaction. Once it has returned, its effects survive loss of power. When
+  the block raises, nothing of it remains.
+* Writers are serialised: what a writing transaction reads cannot change before it commits.
+* ``reading()`` is one snapshot; it never waits for a writer and never makes one wait.
+* A store that cannot take it now (disk full, locked, gone) raises ``Unavailable`` within a bounded
+  wait, and works again without a restart when the cause is gone.
+* Row ids of tables declared with ``AUTOINCREMENT`` are never reused, and become visible in order.
+
+``tests/store/`` holds the suite that every implementation passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeAlias
+
+Value: TypeAlias = str | int | bytes | None
+"""What a column holds. Never a float: quantities are decimal text, instants are integers."""
+
+Row: TypeAlias = tuple[Value, ...]
+
+
+class Transaction(Protocol):
+    """Statements inside one transaction."""
+
+    def one(self, sql: str, *values: Value) -> Row | None:
+        """The first row, or None when there is none."""
+        ...
+
+    def all(self, sql: str, *values: Value) -> list[Row]:
+        """Every row."""
+        ...
+
+    def run(self, sql: str, *values: Value) -> int:
+        """Run a statement that changes rows; returns how many it changed."""
+        ...
+
+    def insert(self, sql: str, *values: Value) -> int:
+        """Insert one row and return its generated id."""
+        ...
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Run one statement for each row of values."""
+        ...
+
+    def part(self) -> AbstractContextManager[None]:
+        """A part that is undone alone when it raises; the transaction goes on."""
+        ...
+
+
+class Store(Protocol):
+    """A database with one schema. Safe to use from several threads."""
+
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """One snapshot, for reading."""
+        ...
+
+    def writing(self) -> AbstractContextManager[Transaction]:
+        """One transaction, durable when the block is left without an error."""
+        ...
+
+    def version(self) -> int:
+        """A number that changes after any other process or thread has committed. Cheap: asked
+        before each check. A commit of the asking thread itself need not change it."""
+        ...
+
+    def close(self) -> None:
+        """Close every connection; using the store afterwards is a mistake."""
+        ...

@@ -1,0 +1,26 @@
+-- The inbox: the durable queue of accepted event requests, in a file of its own so that accepting
+-- and counting do not block each other. Instants are microseconds since 1970, UTC.
+
+-- One accepted request. position is never reused and becomes visible in order.
+CREATE TABLE requests (
+    position    INTEGER PRIMARY KEY AUTOINCREMENT,
+    environment TEXT    NOT NULL,
+    received_at INTEGER NOT NULL,
+    events      INTEGER NOT NULL,
+    body        BLOB    NOT NULL      -- flat NDJSON, one line an event
+);
+
+-- What was ever accepted, from the validated length, in the transaction that accepted it.
+CREATE TABLE accepted (
+    environment TEXT    PRIMARY KEY,
+    events      INTEGER NOT NULL
+);
+
+-- What waits now: one row, kept by the transactions that add and remove requests.
+CREATE TABLE backlog (
+    id     INTEGER PRIMARY KEY CHECK (id = 1),
+    events INTEGER NOT NULL,
+    bytes  INTEGER NOT NULL
+);
+
+INSERT INTO backlog (id, events, bytes) VALUES (1, 0, 0);

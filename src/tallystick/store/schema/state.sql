@@ -1,0 +1,229 @@
+-- The state: what was configured, what was counted, and which files hold the record.
+-- Instants are microseconds since 1970, UTC. Quantities are decimal text, never floats.
+-- Ids that may be absent (a resource, "all customers") are '' so that they can be in keys.
+
+CREATE TABLE environments (
+    environment TEXT    PRIMARY KEY,
+    created_at  INTEGER NOT NULL
+);
+
+CREATE TABLE api_keys (
+    hash        BLOB    PRIMARY KEY,  -- SHA-256 of the key; the key itself is never stored
+    environment TEXT    NOT NULL,
+    kind        TEXT    NOT NULL,     -- server | client
+    hint        TEXT    NOT NULL,     -- its last four characters, for people
+    created_at  INTEGER NOT NULL,
+    revoked_at  INTEGER
+);
+
+-- Every change of a rule, so that caches drop just what it touches. customer '' is everyone.
+CREATE TABLE changes (
+    seq         INTEGER PRIMARY KEY AUTOINCREMENT,
+    environment TEXT    NOT NULL,
+    customer    TEXT    NOT NULL,
+    made_at     INTEGER NOT NULL,
+    token       INTEGER NOT NULL      -- random: tells a seq that was rolled back and used again
+);
+
+-- ---------------------------------------------------------------------------------- the catalog
+
+CREATE TABLE products (
+    environment TEXT    NOT NULL,
+    id          TEXT    NOT NULL,
+    body        TEXT    NOT NULL,     -- JSON: what was configured
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    PRIMARY KEY (environment, id)
+);
+
+CREATE TABLE features (
+    environment TEXT    NOT NULL,
+    id          TEXT    NOT NULL,
+    body        TEXT    NOT NULL,     -- JSON: what was configured, the meter included
+    fed_by      TEXT    NOT NULL,     -- nothing | reports | events
+    generation  INTEGER NOT NULL,     -- of its counters; 0, or the recount that made them
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    PRIMARY KEY (environment, id)
+);
+
+-- A version of a plan. The newest published one is what new subscriptions get.
+CREATE TABLE plans (
+    environment    TEXT    NOT NULL,
+    id             TEXT    NOT NULL,
+    version        INTEGER NOT NULL,
+    status         TEXT    NOT NULL,  -- DRAFT | PUBLISHED | ARCHIVED
+    product        TEXT    NOT NULL,
+    body           TEXT    NOT NULL,  -- JSON
+    entitlements   TEXT    NOT NULL,  -- JSON list, in order
+    migration      TEXT,              -- NEW_CUSTOMERS | ALL_CUSTOMERS, once published
+    published_at   INTEGER,
+    created_at     INTEGER NOT NULL,
+    updated_at     INTEGER NOT NULL,
+    PRIMARY KEY (environment, id, version)
+);
+
+CREATE TABLE customers (
+    environment TEXT    NOT NULL,
+    id          TEXT    NOT NULL,
+    body        TEXT    NOT NULL,     -- JSON
+    archived_at INTEGER,
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    PRIMARY KEY (environment, id)
+);
+
+CREATE TABLE subscriptions (
+    environment TEXT    NOT NULL,
+    id          TEXT    NOT NULL,
+    customer    TEXT    NOT NULL,
+    resource    TEXT    NOT NULL,     -- '' for the customer itself
+    product     TEXT    NOT NULL,
+    plan        TEXT    NOT NULL,
+    version     INTEGER NOT NULL,     -- of the plan, as subscribed
+    start_at    INTEGER NOT NULL,
+    end_at      INTEGER,              -- cancelled or replaced from this instant on
+    chain_start INTEGER NOT NULL,     -- where the chain of plan changes began: the anchor
+    restarts    INTEGER NOT NULL,     -- 1 when this plan change reset usage
+    body        TEXT    NOT NULL,     -- JSON: everything else
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    PRIMARY KEY (environment, id)
+);
+
+CREATE INDEX subscriptions_of_customer ON subscriptions (environment, customer);
+
+-- ------------------------------------------------------------------------------------- counters
+
+-- One counted total. Which generation is the valid one: the larger of features.generation and
+-- customer_generations.generation.
+CREATE TABLE counters (
+    environment  TEXT    NOT NULL,
+    customer     TEXT    NOT NULL,
+    resource     TEXT    NOT NULL,
+    feature      TEXT    NOT NULL,
+    generation   INTEGER NOT NULL,
+    period_start INTEGER NOT NULL,    -- where counting began in this period
+    count        INTEGER NOT NULL,
+    sum          TEXT    NOT NULL,
+    minimum      TEXT,
+    maximum      TEXT,
+    PRIMARY KEY (environment, customer, resource, feature, generation, period_start)
+) WITHOUT ROWID;
+
+CREATE TABLE customer_generations (
+    environment TEXT    NOT NULL,
+    customer    TEXT    NOT NULL,
+    feature     TEXT    NOT NULL,
+    generation  INTEGER NOT NULL,
+    PRIMARY KEY (environment, customer, feature)
+) WITHOUT ROWID;
+
+-- A rebuild of event-fed counters from the archive; id is the generation it writes.
+CREATE TABLE recounts (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    environment TEXT    NOT NULL,
+    feature     TEXT    NOT NULL,     -- '' is every event-fed feature
+    customer    TEXT    NOT NULL,     -- '' is everyone
+    reason      TEXT    NOT NULL,
+    start_seq   INTEGER NOT NULL,     -- changes up to here are obeyed from its first step on
+    position    INTEGER NOT NULL,     -- archived events up to here are in
+    file        INTEGER,              -- the file it stands in, if it stands inside one
+    row_next    INTEGER NOT NULL,     -- first row of that file that is not in
+    as_of       INTEGER NOT NULL,     -- how fresh the standing values are
+    queued_at   INTEGER NOT NULL,
+    finished_at INTEGER
+);
+
+CREATE INDEX recounts_open ON recounts (finished_at, environment);
+
+-- ------------------------------------------------------------------------------------ reporting
+
+-- Usage reports that are counted already and wait for the fold to archive them.
+CREATE TABLE reports_waiting (
+    seq         INTEGER PRIMARY KEY AUTOINCREMENT,
+    environment TEXT    NOT NULL,
+    id          TEXT    NOT NULL,
+    customer    TEXT    NOT NULL,
+    resource    TEXT    NOT NULL,
+    feature     TEXT    NOT NULL,
+    value       TEXT    NOT NULL,     -- the delta
+    key         TEXT,
+    created_at  INTEGER NOT NULL,     -- when the usage happened: it decides the period
+    received_at INTEGER NOT NULL,
+    dimensions  TEXT    NOT NULL      -- JSON object
+);
+
+CREATE INDEX reports_waiting_of_customer ON reports_waiting (environment, customer, feature);
+
+CREATE TABLE usage_keys (
+    hash        BLOB    PRIMARY KEY,
+    environment TEXT    NOT NULL,
+    claimed_at  INTEGER NOT NULL,
+    measurement TEXT    NOT NULL      -- JSON: what the first report answered
+) WITHOUT ROWID;
+
+CREATE INDEX usage_keys_by_age ON usage_keys (claimed_at);
+
+-- Customers with at least one archived event or usage report: only they can need a recount.
+CREATE TABLE archived_customers (
+    environment TEXT NOT NULL,
+    customer    TEXT NOT NULL,
+    PRIMARY KEY (environment, customer)
+) WITHOUT ROWID;
+
+-- ------------------------------------------------------------------------------------- the fold
+
+-- How far a partition of the inbox is folded, and who may say so. Folded up to position, included.
+CREATE TABLE partitions (
+    partition INTEGER PRIMARY KEY,
+    epoch     INTEGER NOT NULL,
+    position  INTEGER NOT NULL
+);
+
+INSERT INTO partitions (partition, epoch, position) VALUES (0, 0, 0);
+
+-- The ledger of promise 4, per environment. *_reports are written by the report transaction.
+CREATE TABLE totals (
+    environment        TEXT    PRIMARY KEY,
+    accepted_reports   INTEGER NOT NULL DEFAULT 0,
+    duplicate_reports  INTEGER NOT NULL DEFAULT 0,
+    counted            INTEGER NOT NULL DEFAULT 0,   -- archived, events and reports
+    duplicates         INTEGER NOT NULL DEFAULT 0,   -- events
+    duplicates_expired INTEGER NOT NULL DEFAULT 0,   -- of these, gone from the log with the window
+    quarantined        INTEGER NOT NULL DEFAULT 0
+);
+
+-- The manifest. A file exists for readers when its row does.
+CREATE TABLE files (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind           TEXT    NOT NULL,  -- archive | duplicates | keys | uniques
+    way            TEXT    NOT NULL,  -- archive: event | usage; else ''
+    name           TEXT    NOT NULL UNIQUE,
+    epoch          INTEGER NOT NULL,
+    level          INTEGER NOT NULL,  -- 0 as folded, one more with each merge
+    row_count      INTEGER NOT NULL,
+    bytes          INTEGER NOT NULL,
+    position_first INTEGER NOT NULL,
+    position_last  INTEGER NOT NULL,
+    time_first     INTEGER NOT NULL,  -- event time; of keys and duplicates: received time
+    time_last      INTEGER NOT NULL,
+    bucket         INTEGER NOT NULL,  -- of keys and duplicates: which eighth of the window
+    created_at     INTEGER NOT NULL,
+    removed_at     INTEGER            -- replaced or expired; the file itself goes later
+);
+
+CREATE INDEX files_live ON files (kind, removed_at);
+
+-- Requests that could not be folded, kept with their bytes.
+CREATE TABLE quarantine (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,
+    environment    TEXT    NOT NULL,
+    position       INTEGER NOT NULL,
+    received_at    INTEGER NOT NULL,
+    events         INTEGER NOT NULL,
+    body           BLOB    NOT NULL,
+    reason         TEXT    NOT NULL,
+    quarantined_at INTEGER NOT NULL,
+    retry          INTEGER NOT NULL DEFAULT 0
+);

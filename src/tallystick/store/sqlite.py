@@ -1,0 +1,210 @@
+"""The SQL store on SQLite, in WAL mode with ``synchronous=FULL``.
+
+Owns: connections, transactions, schema installation, and the translation of SQLite's errors.
+Each thread has its own read connection; one write connection is shared under a lock.
+
+Waiting for another process's write is done here rather than by SQLite's busy handler: that one
+sleeps up to 100 ms between tries, which a 20 ms transaction elsewhere does not deserve.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import cast
+
+from tallystick import limits
+from tallystick.errors import DamagedData, OperatorError, Unavailable
+from tallystick.store.contract import Row, Value
+
+SCHEMA_VERSION = 1
+
+_RETRY_SECONDS = 0.0005
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class SqliteTransaction:
+    """Statements on one connection between BEGIN and COMMIT."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def one(self, sql: str, *values: Value) -> Row | None:
+        return cast("Row | None", self._connection.execute(sql, values).fetchone())
+
+    def all(self, sql: str, *values: Value) -> list[Row]:
+        return self._connection.execute(sql, values).fetchall()
+
+    def run(self, sql: str, *values: Value) -> int:
+        return self._connection.execute(sql, values).rowcount
+
+    def insert(self, sql: str, *values: Value) -> int:
+        row_id = self._connection.execute(sql, values).lastrowid
+        assert row_id is not None
+        return row_id
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        self._connection.executemany(sql, rows)
+
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        self._connection.execute("SAVEPOINT part")
+        try:
+            with _translated(self._path):
+                yield
+        except BaseException:
+            # A full disk makes SQLite roll the whole transaction back; then no savepoint is left.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK TO part")
+                self._connection.execute("RELEASE part")
+            raise
+        self._connection.execute("RELEASE part")
+
+
+class SqliteStore:
+    """One SQLite database file with the schema ``schema/NAME.sql``."""
+
+    def __init__(self, path: Path, schema: str) -> None:
+        """Open ``path``, creating it with the schema named ``schema`` when it is new.
+
+        Raises ``OperatorError`` when the file cannot be opened or has a schema of a newer version.
+        """
+        self._path = path
+        self._local = threading.local()
+        self._write_lock = threading.Lock()
+        self._all: list[sqlite3.Connection] = []
+        try:
+            self._writer = self._connect()
+            self._install(schema)
+        except sqlite3.Error as error:
+            raise OperatorError(f"{path}: cannot be opened as a database: {error}") from error
+
+    @contextmanager
+    def reading(self) -> Iterator[SqliteTransaction]:
+        connection = self._reader()
+        with _translated(self._path):
+            connection.execute("BEGIN")
+            try:
+                yield SqliteTransaction(connection, self._path)
+            finally:
+                connection.execute("COMMIT")
+
+    @contextmanager
+    def writing(self) -> Iterator[SqliteTransaction]:
+        if not self._write_lock.acquire(timeout=limits.STORE_BUSY_SECONDS_MAX):
+            raise Unavailable(f"{self._path.name} is busy: another write did not end in time")
+        try:
+            with _translated(self._path):
+                self._begin_immediate()
+                try:
+                    yield SqliteTransaction(self._writer, self._path)
+                    self._writer.execute("COMMIT")
+                except BaseException:
+                    if self._writer.in_transaction:
+                        self._writer.execute("ROLLBACK")
+                    raise
+        finally:
+            self._write_lock.release()
+
+    def version(self) -> int:
+        with _translated(self._path):
+            return cast("int", self._reader().execute("PRAGMA data_version").fetchone()[0])
+
+    def close(self) -> None:
+        for connection in self._all:
+            connection.close()
+        self._all.clear()
+
+    def _connect(self) -> sqlite3.Connection:
+        # isolation_level=None: this module alone says BEGIN and COMMIT.
+        connection = sqlite3.connect(
+            self._path,
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        connection.execute("PRAGMA busy_timeout = 2000")  # opening and checkpoints only
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -32768")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        connection.execute("PRAGMA busy_timeout = 0")
+        self._all.append(connection)
+        return connection
+
+    def _reader(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            with _translated(self._path):
+                connection = self._connect()
+                connection.execute("PRAGMA query_only = ON")
+            self._local.connection = connection
+        return connection
+
+    def _begin_immediate(self) -> None:
+        deadline = time.monotonic() + limits.STORE_BUSY_SECONDS_MAX
+        while True:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if _primary_code(error) not in _BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+    def _install(self, schema: str) -> None:
+        script = resources.files("tallystick.store").joinpath(f"schema/{schema}.sql").read_text()
+        self._begin_immediate()
+        try:
+            found = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            if found > SCHEMA_VERSION:
+                raise OperatorError(
+                    f"{self._path}: written by a newer Tallystick (schema {found}, this one "
+                    f"knows {SCHEMA_VERSION}); upgrade Tallystick"
+                )
+            if found == 0:
+                for statement in _statements(script):
+                    self._writer.execute(statement)
+                self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._writer.execute("ROLLBACK")
+            raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a schema file, which has no semicolon inside one."""
+    without_comments = "\n".join(line.split("--")[0] for line in script.splitlines())
+    for statement in without_comments.split(";"):
+        if statement.strip():
+            yield statement
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours: what may pass becomes Unavailable, what is damaged says so."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.DatabaseError as error:
+        code = _primary_code(error)
+        if code in _DAMAGED:
+            raise DamagedData(f"{path}: {error}; restore it from a backup") from error
+        if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
+            raise Unavailable(f"{path.name} cannot be written or read now: {error}") from error
+        raise

@@ -1,0 +1,1 @@
+"""Usage: the counters, and reports that change them."""

@@ -1,0 +1,83 @@
+"""The counters: a cache of what the record adds up to.
+
+A row per (environment, customer, resource, feature, generation, period). The fold writes those of
+features fed by events, the report transaction those of features fed by reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import NamedTuple, cast
+
+from tallystick.core.parts import Part
+from tallystick.store import Row, Transaction, Value
+
+
+class CounterKey(NamedTuple):
+    """Which counter. ``resource`` is '' for the customer itself; ``period_start`` is where
+    counting began in the period, in microseconds (``periods.LIFETIME`` where it never resets)."""
+
+    environment: str
+    customer: str
+    resource: str
+    feature: str
+    generation: int
+    period_start: int
+
+
+READ_COUNTER = """
+SELECT count, sum, minimum, maximum FROM counters
+WHERE environment = ? AND customer = ? AND resource = ? AND feature = ? AND generation = ?
+  AND period_start = ?
+"""
+
+WRITE_COUNTER = """
+INSERT INTO counters (environment, customer, resource, feature, generation, period_start,
+                      count, sum, minimum, maximum)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (environment, customer, resource, feature, generation, period_start)
+DO UPDATE SET count = excluded.count, sum = excluded.sum,
+              minimum = excluded.minimum, maximum = excluded.maximum
+"""
+
+
+def read_counter(transaction: Transaction, key: CounterKey) -> Part | None:
+    """What a counter holds, or None when nothing was counted yet."""
+    row = transaction.one(READ_COUNTER, *key)
+    return None if row is None else part_of_row(row)
+
+
+def write_counters(transaction: Transaction, parts: Iterable[tuple[CounterKey, Part]]) -> None:
+    """Set counters to what they hold from now on."""
+    transaction.run_many(WRITE_COUNTER, (key + row_of_part(part) for key, part in parts))
+
+
+def add_to_counters(transaction: Transaction, parts: Mapping[CounterKey, Part]) -> None:
+    """Merge parts into their counters."""
+    merged = []
+    for key, part in parts.items():
+        stored = read_counter(transaction, key)
+        merged.append((key, part if stored is None else stored.merge(part)))
+    write_counters(transaction, merged)
+
+
+def part_of_row(row: Row) -> Part:
+    """The part of (count, sum, minimum, maximum) as stored."""
+    count, total, minimum, maximum = cast("tuple[int, str, str | None, str | None]", row)
+    return Part(
+        count,
+        Decimal(total),
+        None if minimum is None else Decimal(minimum),
+        None if maximum is None else Decimal(maximum),
+    )
+
+
+def row_of_part(part: Part) -> tuple[Value, ...]:
+    """(count, sum, minimum, maximum) as stored: decimal text, never a float."""
+    return (
+        part.count,
+        str(part.sum),
+        None if part.minimum is None else str(part.minimum),
+        None if part.maximum is None else str(part.maximum),
+    )
