@@ -80,8 +80,8 @@ def live_files(transaction: Transaction, kind: Kind, way: Way | None = None) -> 
 
 
 def remove_files(transaction: Transaction, files: list[ManifestFile], now: Instant) -> bool:
-    """Take files out of the record; False when one of them was no longer in it."""
-    return all([transaction.run(REMOVE_FILE, now, file.id) == 1 for file in files])
+    """Take files out of the record; False, and perhaps only some taken, when one was not in it."""
+    return all(transaction.run(REMOVE_FILE, now, file.id) == 1 for file in files)
 
 
 def _file(row: Row) -> ManifestFile:
