@@ -80,9 +80,33 @@ QUERY_MEMORY_MIB_MAX: Final = 256
 SYNC_SECONDS_MAX: Final = 60
 HOURLY_HISTORY_DAYS_MAX: Final = 7
 
+# --- processes ---------------------------------------------------------------------------------
+DRAIN_SECONDS_MAX: Final = 9.0
+"""From SIGTERM to the end of a server; what is not done then is killed. Docker waits for 10 s."""
+DRAIN_REQUEST_SECONDS_MAX: Final = 6
+"""How long an API process that was told to end waits for requests in flight."""
+OWNER_WAIT_SECONDS_MAX: Final = 5.0
+"""How long a new owner of a data folder waits for a dying one."""
+RESTART_SECONDS_MIN: Final = 0.1
+RESTART_SECONDS_MAX: Final = 5.0
+"""A child that ends is started again after the lesser, doubled each time up to the greater."""
+IDLE_SECONDS_MIN: Final = 0.02
+IDLE_SECONDS_MAX: Final = 0.1
+"""How long the worker waits before it looks again when nothing was to do."""
+
+# --- rules in memory ---------------------------------------------------------------------------
+RULES_CUSTOMERS_MAX: Final = 50_000
+"""Customers whose rules one thread keeps; the least recently used go first."""
+RULES_ENVIRONMENTS_MAX: Final = 256
+RULES_CHANGES_FOLLOWED_MAX: Final = 10_000
+"""Changes a cache follows one by one; after more of them it starts anew."""
+
 assert EVENT_BYTES_MAX < BODY_BYTES_MAX < STEP_BYTES_MAX < INBOX_BYTES_MAX
 assert STEP_EVENTS_MIN >= EVENTS_PER_REQUEST_MAX, "one request always fits a step"
 assert STEP_EVENTS_MAX >= STEP_EVENTS_MIN
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
 assert DEDUPE_WINDOW_DAYS_MIN <= DEDUPE_WINDOW_DAYS_DEFAULT
 assert QUERY_SECONDS_MAX * 4 <= REPLACED_FILE_SECONDS_KEPT
+assert DRAIN_REQUEST_SECONDS_MAX < DRAIN_SECONDS_MAX
+assert RESTART_SECONDS_MIN < RESTART_SECONDS_MAX
+assert IDLE_SECONDS_MIN < IDLE_SECONDS_MAX

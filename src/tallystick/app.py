@@ -1,0 +1,148 @@
+"""The one file that names concrete engines: what a process is made of.
+
+Settings come in, components come out. Each component takes the few things it uses; the two bag
+below exists for the doors (``api``) alone, which hand every handler what it may need. Engines are
+imported where they are opened, so that a command or the supervisor pays for none it does not use.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tallystick.clock import DAY, Clock, SystemClock, TestClock
+from tallystick.folder import DataFolder
+from tallystick.process.freshness import Freshness
+from tallystick.settings import Settings
+from tallystick.store import Store
+from tallystick.store.sqlite import SqliteStore
+from tallystick.store.writer import GroupWriter
+
+if TYPE_CHECKING:
+    from tallystick.entitlements.rules import Rules
+    from tallystick.fold.worker import Worker
+    from tallystick.inbox.inbox import Inbox
+
+
+@dataclass(frozen=True)
+class Services:
+    """What an API process hands to its handlers."""
+
+    settings: Settings
+    folder: DataFolder
+    clock: Clock
+    state: Store
+    inbox_store: Store
+    inbox: Inbox
+    state_writer: GroupWriter
+    inbox_writer: GroupWriter
+    freshness: Freshness
+    rules: Callable[[], Rules]
+    """The calling thread's own rules cache."""
+
+    @property
+    def archive(self) -> Path:
+        """Folder of the archive's files."""
+        return self.folder.archive
+
+    def close(self) -> None:
+        """Finish what the writers have queued and close the stores."""
+        self.inbox_writer.close()
+        self.state_writer.close()
+        self.inbox_store.close()
+        self.state.close()
+
+
+def open_state(folder: DataFolder) -> Store:
+    """The state of a data folder."""
+    return SqliteStore(folder.state_db, "state")
+
+
+def open_inbox(folder: DataFolder) -> Store:
+    """The inbox of a data folder."""
+    return SqliteStore(folder.inbox_db, "inbox")
+
+
+def open_clock(settings: Settings, folder: DataFolder) -> Clock:
+    """The machine's clock, or the folder's test clock when the settings ask for one.
+
+    A test clock continues where it stood; an instant given moves it there, forward only.
+    """
+    if settings.test_clock is None:
+        return SystemClock()
+    if settings.test_clock == "now":
+        if folder.test_clock.exists():
+            return TestClock(folder.test_clock)
+        return TestClock.create(folder.test_clock, SystemClock().now())
+    return TestClock.create(folder.test_clock, settings.test_clock)
+
+
+def open_folder_clock(folder: DataFolder) -> Clock:
+    """The clock that a command beside a server obeys: the folder's own."""
+    if folder.test_clock.exists():
+        return TestClock(folder.test_clock)
+    return SystemClock()
+
+
+def open_services(settings: Settings) -> Services:
+    """Everything an API process works with; close it when it ends."""
+    from tallystick.entitlements.rules import Rules
+    from tallystick.inbox.inbox import Inbox
+
+    folder = DataFolder(settings.data_dir)
+    state, inbox_store = open_state(folder), open_inbox(folder)
+    return Services(
+        settings=settings,
+        folder=folder,
+        clock=open_clock(settings, folder),
+        state=state,
+        inbox_store=inbox_store,
+        inbox=Inbox(inbox_store),
+        state_writer=GroupWriter(state, "state-writer"),
+        inbox_writer=GroupWriter(inbox_store, "inbox-writer"),
+        freshness=Freshness(folder.freshness),
+        rules=_one_per_thread(lambda: Rules(state)),
+    )
+
+
+@contextmanager
+def open_worker(settings: Settings) -> Iterator[Worker]:
+    """The worker of a data folder whose lock this process or its parent holds."""
+    from tallystick.fold.worker import Worker, WorkerSettings
+    from tallystick.inbox.inbox import Inbox
+
+    folder = DataFolder(settings.data_dir)
+    with ExitStack() as stack:
+        state, inbox_store = open_state(folder), open_inbox(folder)
+        stack.callback(state.close)
+        stack.callback(inbox_store.close)
+        worker = Worker(
+            WorkerSettings(
+                data_folder=folder.path,
+                window_us=settings.dedupe_window_days * DAY,
+                engine_threads=settings.worker_threads,
+                engine_memory_mib=settings.worker_memory_mib,
+            ),
+            state=state,
+            inbox=Inbox(inbox_store),
+            clock=open_clock(settings, folder),
+            freshness=Freshness(folder.freshness),
+        )
+        stack.callback(worker.close)
+        yield worker
+
+
+def _one_per_thread(make: Callable[[], Rules]) -> Callable[[], Rules]:
+    mine = threading.local()
+
+    def get() -> Rules:
+        found: Rules | None = getattr(mine, "rules", None)
+        if found is None:
+            found = mine.rules = make()
+        return found
+
+    return get

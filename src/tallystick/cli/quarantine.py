@@ -1,0 +1,87 @@
+"""``tallystick quarantine list | retry``: requests that could not be counted, and another try.
+
+The worker does the retry; this command asks for it and returns.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from tallystick.cli.common import (
+    add_command,
+    add_folder_flags,
+    folder_of,
+    print_json,
+    print_table,
+)
+from tallystick.clock import format_instant
+from tallystick.errors import OperatorError
+
+if TYPE_CHECKING:
+    from tallystick.cli.common import Commands
+    from tallystick.fold.quarantine import Quarantined
+
+FOUND_SOMETHING = 1
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its verbs."""
+    parser = commands.add_parser("quarantine", help="Show requests set aside; try them again.")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    listing = add_command(verbs, "list", "List what is set aside; exit code 1 if any is.", _list)
+    retry = add_command(verbs, "retry", "Ask the worker to count a request again.", _retry)
+    retry.add_argument(
+        "id", type=int, nargs="?", metavar="ID", help="From `quarantine list`; without it, all."
+    )
+    for each in (listing, retry):
+        add_folder_flags(each)
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    from tallystick.app import open_state
+    from tallystick.fold.quarantine import list_quarantined
+
+    folder = folder_of(parsed)
+    folder.require()
+    with closing(open_state(folder)) as state, state.reading() as tx:
+        found = list_quarantined(tx)
+    if parsed.json:
+        print_json([_as_json(each) for each in found])
+    elif found:
+        header = ("ID", "ENVIRONMENT", "POSITION", "EVENTS", "RECEIVED", "SET ASIDE", "REASON")
+        print_table(header, [tuple(_as_json(each).values()) for each in found])
+    else:
+        print("nothing is quarantined")
+    return FOUND_SOMETHING if found else 0
+
+
+def _retry(parsed: argparse.Namespace) -> int:
+    from tallystick.app import open_inbox, open_state
+    from tallystick.fold.quarantine import ask_retry
+    from tallystick.inbox.inbox import Inbox
+
+    folder = folder_of(parsed)
+    folder.require()
+    with closing(open_state(folder)) as state, closing(open_inbox(folder)) as inbox_store:
+        asked = ask_retry(state, Inbox(inbox_store), inbox_store, parsed.id)
+    if not asked and parsed.id is not None:
+        raise OperatorError(f"{parsed.id} is not quarantined; see `tallystick quarantine list`")
+    if parsed.json:
+        print_json({"asked": asked})
+    else:
+        print(f"asked the worker to try {asked} again")
+    return 0
+
+
+def _as_json(each: Quarantined) -> dict[str, object]:
+    return {
+        "id": each.id,
+        "environment": each.environment,
+        "position": each.position,
+        "events": each.events,
+        "receivedAt": format_instant(each.received_at),
+        "quarantinedAt": format_instant(each.quarantined_at),
+        "reason": each.reason,
+    }

@@ -1,0 +1,88 @@
+"""The data folder: where everything durable lives, and what is where in it.
+
+::
+
+    DIR/state.db  DIR/inbox.db     the two databases
+    DIR/archive/  DIR/keys/        immutable files, named by rows of state.db
+    DIR/run/                       pid files and the freshness page; may be lost
+    DIR/owner.lock                 held by the one owner (``process/owner.py``)
+    DIR/test-clock                 where the test clock stands, if there is one
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallystick.errors import OperatorError
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """The paths of one data folder."""
+
+    path: Path
+
+    @property
+    def state_db(self) -> Path:
+        return self.path / "state.db"
+
+    @property
+    def inbox_db(self) -> Path:
+        return self.path / "inbox.db"
+
+    @property
+    def archive(self) -> Path:
+        return self.path / "archive"
+
+    @property
+    def keys(self) -> Path:
+        return self.path / "keys"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    @property
+    def freshness(self) -> Path:
+        return self.run / "freshness"
+
+    @property
+    def owner_lock(self) -> Path:
+        return self.path / "owner.lock"
+
+    @property
+    def test_clock(self) -> Path:
+        return self.path / "test-clock"
+
+    def prepare(self) -> None:
+        """Make the folder and its parts; raises ``OperatorError`` when it cannot be written."""
+        try:
+            for folder in (self.path, self.archive, self.keys, self.run):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._try_writing()
+        except FileExistsError as error:
+            raise OperatorError(
+                f"--data-dir {self.path}: {error.filename} is not a folder"
+            ) from None
+        except OSError as error:
+            raise OperatorError(
+                f"--data-dir {self.path}: cannot be written: {error.strerror or error}"
+            ) from None
+
+    def require(self) -> None:
+        """Raise ``OperatorError`` unless a server has been started on this folder before."""
+        if not self.state_db.is_file():
+            raise OperatorError(
+                f"--data-dir {self.path}: no Tallystick data here ({self.state_db.name} is missing)"
+            )
+
+    def _try_writing(self) -> None:
+        probe = self.run / f"probe-{os.getpid()}"
+        try:
+            probe.write_bytes(b"")
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()

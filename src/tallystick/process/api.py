@@ -1,0 +1,78 @@
+"""One API process: uvicorn on a socket that it inherits, or binds itself when it runs alone."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from tallystick import limits
+from tallystick.api.http import build_app
+from tallystick.app import Services, open_services
+from tallystick.process.link import Link
+from tallystick.process.listener import BACKLOG, bind, url_of
+from tallystick.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, telling when it serves."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+def run_api(settings: Settings, link: Link | None, socket_descriptor: int | None) -> int:
+    """Serve until SIGTERM or SIGINT, finish what is in flight, and return the exit code."""
+    listener = _listener(settings, socket_descriptor)
+    services = open_services(settings)
+
+    def ready() -> None:
+        # What lives until the end need not be looked at by every collection.
+        gc.collect()
+        gc.freeze()
+        if link is None:
+            print(f"listening on {url_of(settings.host, listener)}", flush=True)
+        else:
+            link.ready()
+
+    try:
+        _Server(_config(services), ready).run([listener])
+    finally:
+        services.close()
+    return 0
+
+
+def _listener(settings: Settings, descriptor: int | None) -> socket.socket:
+    if descriptor is None:
+        return bind(settings.host, settings.port)
+    return socket.socket(fileno=descriptor)
+
+
+def _config(services: Services) -> uvicorn.Config:
+    app: Any = build_app(services)
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=limits.DRAIN_REQUEST_SECONDS_MAX,
+    )

@@ -1,0 +1,103 @@
+"""One child process of the supervisor: how it is started, told to end, and started again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from tallystick import limits
+from tallystick.folder import DataFolder
+from tallystick.process.pids import remove_pid
+
+_STEADY_SECONDS: Final = 10.0
+"""A child that ran this long is restarted as if it had never failed."""
+
+
+class Child:
+    """A process that is started again when it ends."""
+
+    def __init__(
+        self,
+        role: str,
+        number: int,
+        folder: DataFolder,
+        variables: Mapping[str, str],
+        inherited: Mapping[str, int],
+    ) -> None:
+        """``inherited``: open descriptors by the flag that tells the child their number."""
+        self.role = role
+        self.name = f"{role}-{number}"
+        self.is_ready = False
+        self.failures = 0
+        self.start_at = 0.0
+        self.link: socket.socket | None = None
+        self._number = number
+        self._pid_file = folder.run / f"{self.name}.pid"
+        self._variables = variables
+        self._inherited = inherited
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._told_to_end = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not yet reaped."""
+        return self._process is not None
+
+    def is_due(self, now: float) -> bool:
+        """Whether it should be started, ``now`` on the monotonic clock."""
+        return self._process is None and now >= self.start_at
+
+    def start(self) -> socket.socket:
+        """Start it; returns our end of the link, readable when it is ready or has ended."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        inherited = {**self._inherited, "--link-fd": theirs.fileno()}
+        with theirs:
+            self._process = subprocess.Popen(
+                _command(self.role, self._number, inherited),
+                env={**os.environ, **self._variables},
+                stdin=subprocess.DEVNULL,
+                pass_fds=tuple(inherited.values()),
+            )
+        self._started_at = time.monotonic()
+        self._told_to_end = False
+        self.link = ours
+        return ours
+
+    def take_exit_code(self) -> int | None:
+        """Its exit code, once, when it has ended; the next start is planned then."""
+        code = None if self._process is None else self._process.poll()
+        if code is None:
+            return None
+        now = time.monotonic()
+        if self.is_ready and now - self._started_at > _STEADY_SECONDS:
+            self.failures = 0
+        wait = min(limits.RESTART_SECONDS_MAX, limits.RESTART_SECONDS_MIN * 2.0**self.failures)
+        self.start_at = now + wait
+        self.failures += 1
+        self.is_ready = False
+        self._process = None
+        remove_pid(self._pid_file)
+        return code
+
+    def terminate(self) -> None:
+        """Ask it, once, to finish what it does and end."""
+        if self._process is not None and not self._told_to_end:
+            self._told_to_end = True
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+
+
+def _command(role: str, number: int, inherited: Mapping[str, int]) -> Sequence[str]:
+    flags = [f"{flag}={descriptor}" for flag, descriptor in inherited.items()]
+    return [sys.executable, "-m", "tallystick", role, f"--number={number}", *flags]

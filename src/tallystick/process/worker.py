@@ -1,0 +1,64 @@
+"""The worker process: the fold's steps on the main thread, upkeep on another.
+
+Counting ends with the process when it meets an error that is not its work's: the supervisor starts
+a new one, which finds in the record of attempts what the old one died of. Upkeep (merges, garbage,
+expiry) only tidies, so its errors are logged and tried again later; counting goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from tallystick.app import open_worker
+from tallystick.folder import DataFolder
+from tallystick.process.link import Link
+from tallystick.process.loops import backoff_seconds, run_steps
+from tallystick.process.owner import OwnerLock
+from tallystick.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def run_worker(settings: Settings, link: Link | None, owner_descriptor: int | None) -> int:
+    """Fold until SIGTERM or SIGINT, finish the step, and return the exit code."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with ExitStack() as stack:
+        if owner_descriptor is None:
+            lock = OwnerLock.take(DataFolder(settings.data_dir))
+            stack.callback(lock.release)
+        worker = stack.enter_context(open_worker(settings))
+        upkeep = threading.Thread(
+            target=_keep_up, args=(worker.upkeep_step, stop), name="upkeep", daemon=True
+        )
+        upkeep.start()
+        _say_ready(link)
+        try:
+            run_steps(worker.step, stop)
+        finally:
+            stop.set()
+            upkeep.join()
+    return 0
+
+
+def _say_ready(link: Link | None) -> None:
+    if link is None:
+        print("worker ready", flush=True)
+    else:
+        link.ready()
+
+
+def _keep_up(step: Callable[[], bool], stop: threading.Event) -> None:
+    failures = 0
+    while not stop.is_set():
+        try:
+            run_steps(step, stop)
+        except Exception:
+            log.exception("upkeep failed; it goes on after a while")
+            stop.wait(backoff_seconds(failures))
+            failures += 1
