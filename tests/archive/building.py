@@ -40,7 +40,7 @@ NOON = at("2026-01-15T12:00:00")
 class Event:
     """One row of the relation; a report when ``feature`` is given."""
 
-    time: Instant = NOON
+    time: int = NOON
     customer: str = "acme"
     resource: str | None = None
     name: str = "call"
@@ -97,6 +97,16 @@ class Archive:
         )  # fmt: skip
         return self._name(draft)
 
+    def add_waiting(self, event: Event) -> None:
+        """Put a report among those that wait to be archived."""
+        with self.state.writing() as transaction:
+            transaction.insert(
+                "INSERT INTO reports_waiting (environment, id, customer, resource, feature, value, "
+                "key, created_at, received_at, dimensions) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                event.environment, "id", event.customer, event.resource or "", event.feature,
+                str(event.value), event.key, event.time, event.time, json.dumps(event.dimensions),
+            )  # fmt: skip
+
     def add_duplicates(
         self, received_at: Instant, count: int, *, bucket: int = 0, environment: str = DEFAULT
     ) -> ManifestFile:
@@ -136,7 +146,7 @@ class Archive:
             return add_file(transaction, draft, NOON)
 
 
-def _timestamp(instant: Instant) -> object:
+def _timestamp(instant: int) -> object:
     return to_datetime(instant).replace(tzinfo=None)
 
 

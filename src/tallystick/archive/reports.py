@@ -1,0 +1,129 @@
+"""Usage reports, archived or still waiting to be: each exactly once.
+
+Owns: the relation ``usage``, which joins the archive's files of reports with the rows of
+``reports_waiting`` as one snapshot of the state names them. A report moves from one to the other
+in one transaction of the fold, so a snapshot sees it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import cast
+
+from tallystick.archive.manifest import live_files
+from tallystick.archive.query import QueryEngine, Session
+from tallystick.archive.relation import (
+    CREATE_EVENTS_TABLE,
+    EVENT_COLUMNS,
+    USAGE_REPORTED,
+    events_sql,
+    paths_of,
+)
+from tallystick.clock import Instant
+from tallystick.store import Row, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one report added to its feature's usage. ``resource`` is '' for the customer itself."""
+
+    resource: str
+    feature: str
+    created_at: Instant
+    value: Decimal
+
+
+_WAITING_COLUMNS = """
+SELECT environment, seq, customer, resource, key, created_at, received_at, dimensions, feature,
+       value
+FROM reports_waiting
+"""
+
+WAITING_OF_FEATURE = f"""
+{_WAITING_COLUMNS} WHERE environment = ? AND customer = ? AND feature = ? ORDER BY seq
+"""
+
+# A page of everyone's, after a seq.
+WAITING_PAGE = f"{_WAITING_COLUMNS} WHERE seq > ? ORDER BY seq LIMIT ?"
+
+CREATE_WAITING = CREATE_EVENTS_TABLE.replace(" events ", " waiting ")
+
+# Rows of reports_waiting, column by column, in the form of the relation.
+FILL_WAITING = f"""
+INSERT INTO waiting
+SELECT environment, position, 0, 'usage', NULL, NULL, customer, nullif(resource, ''),
+       '{USAGE_REPORTED}', key, make_timestamp(created_at), make_timestamp(received_at),
+       nullif(dimensions, '{{}}'), feature, CAST(value AS DECIMAL(38, 9))
+FROM (
+    SELECT unnest(?::VARCHAR[]) AS environment, unnest(?::BIGINT[]) AS position,
+           unnest(?::VARCHAR[]) AS customer, unnest(?::VARCHAR[]) AS resource,
+           unnest(?::VARCHAR[]) AS key, unnest(?::BIGINT[]) AS created_at,
+           unnest(?::BIGINT[]) AS received_at, unnest(?::VARCHAR[]) AS dimensions,
+           unnest(?::VARCHAR[]) AS feature, unnest(?::VARCHAR[]) AS value
+)
+"""
+
+REPORTS_OF = """
+SELECT coalesce(resource, ''), feature, epoch_us(event_time), value FROM ({usage})
+WHERE environment = ? AND customer = ? AND list_contains(?, feature)
+"""
+
+PAGE_ROWS = 10_000
+
+
+def reports_of(
+    engine: QueryEngine,
+    transaction: Transaction,
+    data_folder: Path,
+    environment: str,
+    customer: str,
+    features: Collection[str],
+) -> Iterator[Report]:
+    """Every report of a customer on some features, in no order, a few thousand in memory at once.
+
+    Exhaust it before ``transaction`` ends. Raises what ``QueryEngine.session`` does.
+    """
+    names = sorted(features)
+    with engine.session() as session:
+        load_waiting_of(session, transaction, environment, customer, names)
+        paths = paths_of(data_folder, live_files(transaction, "archive", "usage"))
+        sql = REPORTS_OF.format(usage=usage_sql(paths))
+        for resource, feature, created_at, value in session.rows(
+            sql, [environment, customer, names]
+        ):
+            yield Report(resource, feature, Instant(created_at), value)
+
+
+def usage_sql(paths: Sequence[Path]) -> str:
+    """A SELECT of the relation over files of reports and the temp table ``waiting``."""
+    return f"{events_sql(paths)} UNION ALL SELECT {EVENT_COLUMNS} FROM waiting"
+
+
+def load_waiting_of(
+    session: Session,
+    transaction: Transaction,
+    environment: str,
+    customer: str,
+    features: Collection[str],
+) -> None:
+    """Make ``waiting``: a customer's reports that wait to be archived."""
+    session.run(CREATE_WAITING)
+    for feature in features:
+        _fill(session, transaction.all(WAITING_OF_FEATURE, environment, customer, feature))
+
+
+def load_waiting(session: Session, transaction: Transaction) -> None:
+    """Make ``waiting``: everyone's reports that wait to be archived."""
+    session.run(CREATE_WAITING)
+    after = 0
+    while rows := transaction.all(WAITING_PAGE, after, PAGE_ROWS):
+        _fill(session, rows)
+        after = cast("int", rows[-1][1])
+
+
+def _fill(session: Session, rows: Sequence[Row]) -> None:
+    if rows:
+        session.run(FILL_WAITING, [list(column) for column in zip(*rows, strict=True)])
