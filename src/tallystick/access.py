@@ -85,22 +85,23 @@ def create_key(tx: Transaction, environment: str, kind: str, now: Instant) -> st
 _ANY_KEY = "SELECT environment, kind, revoked_at FROM api_keys WHERE hash = ?"
 
 
-def ensure_server_key(tx: Transaction, key: str, now: Instant) -> None:
+def ensure_server_key(tx: Transaction, key: str, now: Instant) -> bool:
     """Make ``key`` a server key of the default environment unless it is one already.
 
-    Raises ``OperatorError`` when it was revoked or is another environment's or kind's key: a
-    variable left in a start script must not bring a revoked key back.
+    False when it was revoked: a variable left in a start script must not bring a key back.
+    Raises ``OperatorError`` when it is another environment's or kind's key.
     """
     add_environment(tx, DEFAULT_ENVIRONMENT, now)
     row = tx.one(_ANY_KEY, hash_of(key))
     if row is None:
         tx.run(_ADD_KEY, hash_of(key), DEFAULT_ENVIRONMENT, "server", key[-4:], now)
-    elif row[:2] != (DEFAULT_ENVIRONMENT, "server"):
+        return True
+    environment, kind, revoked_at = row
+    if (environment, kind) != (DEFAULT_ENVIRONMENT, "server"):
         raise OperatorError(
-            f"TALLYSTICK_API_KEY: this is a {row[1]!s} key of environment {row[0]!s}"
+            f"TALLYSTICK_API_KEY: this is a {kind!s} key of environment {environment!s}"
         )
-    elif row[2] is not None:
-        raise OperatorError("TALLYSTICK_API_KEY: this key was revoked; set another one")
+    return revoked_at is None
 
 
 _HAS_SERVER_KEY = "SELECT 1 FROM api_keys WHERE environment = ? AND kind = 'server' LIMIT 1"

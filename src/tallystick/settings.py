@@ -63,9 +63,12 @@ def _clock_start(text: str) -> ClockStart:
     if text.lower() in ("now", "1", "true"):
         return "now"
     try:
-        return from_datetime(datetime.fromisoformat(text))
+        start = from_datetime(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         raise ValueError("must be 'now' or an RFC 3339 instant like 2026-01-31T12:00:00Z") from None
+    if start < 0:
+        raise ValueError("must not be before 1970")
+    return start
 
 
 @dataclass(frozen=True)

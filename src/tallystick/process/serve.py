@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,6 +18,8 @@ from tallystick.process.pids import remove_pid, remove_stale_pids, write_pid
 from tallystick.process.supervisor import Supervisor
 from tallystick.settings import Settings
 from tallystick.store import Store
+
+log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> int:
@@ -45,8 +48,9 @@ def _prepare_access(state: Store, clock: Clock, settings: Settings) -> None:
     """The environment ``default``, and the key that the operator chose for it."""
     with state.writing() as tx:
         access.add_environment(tx, access.DEFAULT_ENVIRONMENT, clock.now())
-        if settings.api_key is not None:
-            access.ensure_server_key(tx, settings.api_key, clock.now())
+        chosen = settings.api_key
+        if chosen is not None and not access.ensure_server_key(tx, chosen, clock.now()):
+            log.warning("TALLYSTICK_API_KEY was revoked and stays so; set another one")
 
 
 def _children(
