@@ -69,6 +69,10 @@ ARCHIVE_FILE_ROWS_MAX: Final = 8_000_000
 KEY_MERGE_FANOUT: Final = 8
 REPLACED_FILE_SECONDS_KEPT: Final = 900
 """Replaced files outlive the longest allowed query by a wide margin."""
+EXPIRED_ROWS_PER_STEP: Final = 2_000
+"""Rows that one transaction of upkeep deletes, so that nobody waits for it."""
+CHANGES_KEPT: Final = 100_000
+"""Rows of ``changes`` kept; a cache that stands further back starts anew."""
 
 # --- reading -----------------------------------------------------------------------------------
 HISTORY_SERIES_MAX: Final = 1_000
@@ -106,6 +110,7 @@ assert STEP_EVENTS_MIN >= EVENTS_PER_REQUEST_MAX, "one request always fits a ste
 assert STEP_EVENTS_MAX >= STEP_EVENTS_MIN
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
 assert DEDUPE_WINDOW_DAYS_MIN <= DEDUPE_WINDOW_DAYS_DEFAULT
+assert RULES_CHANGES_FOLLOWED_MAX < CHANGES_KEPT, "who follows finds every change"
 assert QUERY_SECONDS_MAX * 4 <= REPLACED_FILE_SECONDS_KEPT
 assert DRAIN_REQUEST_SECONDS_MAX < DRAIN_SECONDS_MAX
 assert RESTART_SECONDS_MIN < RESTART_SECONDS_MAX
