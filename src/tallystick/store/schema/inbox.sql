@@ -7,7 +7,8 @@ CREATE TABLE requests (
     environment TEXT    NOT NULL,
     received_at INTEGER NOT NULL,
     events      INTEGER NOT NULL,
-    body        BLOB    NOT NULL      -- flat NDJSON, one line an event
+    body        BLOB    NOT NULL,     -- flat NDJSON, one line an event
+    origin      INTEGER               -- the quarantined request this is again, if it is one
 );
 
 -- What was ever accepted, from the validated length, in the transaction that accepted it.

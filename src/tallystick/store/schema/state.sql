@@ -224,6 +224,5 @@ CREATE TABLE quarantine (
     events         INTEGER NOT NULL,
     body           BLOB    NOT NULL,
     reason         TEXT    NOT NULL,
-    quarantined_at INTEGER NOT NULL,
-    retry          INTEGER NOT NULL DEFAULT 0
+    quarantined_at INTEGER NOT NULL
 );

@@ -1,0 +1,30 @@
+"""The fold's own DuckDB: one connection, one thread of work, bounded memory.
+
+One thread, because the other core serves requests; a setting may give it more.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+
+def open_engine(
+    temp_folder: Path, *, threads: int = 1, memory_mib: int = 512
+) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB that spills to ``temp_folder`` and never reaches for the network."""
+    temp_folder.mkdir(parents=True, exist_ok=True)
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "threads": threads,
+            "memory_limit": f"{memory_mib}MiB",
+            "temp_directory": str(temp_folder),
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "preserve_insertion_order": "true",
+        },
+    )
+    connection.execute("SET enable_progress_bar = false")
+    return connection

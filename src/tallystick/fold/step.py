@@ -1,0 +1,290 @@
+"""The fold's step: the next requests of the inbox become counters, archive and position.
+
+Owns: the order of durable writes. Files are written and fsynced first; one transaction then names
+them, changes the counters and moves the position; only when that is durable are inbox rows removed.
+So a crash anywhere leaves either nothing but unnamed files, or a finished step.
+
+Promises: deterministic (the same requests in the same order give the same state); bounded by bytes,
+events and counters; a request that cannot be folded stops nobody else (``quarantine``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from tallystick import limits
+from tallystick.archive.manifest import FileDraft, ManifestFile, add_file
+from tallystick.clock import Clock, Instant
+from tallystick.errors import Unavailable
+from tallystick.failpoints import reach
+from tallystick.fold import batch as batches
+from tallystick.fold import quarantine
+from tallystick.fold.attempts import Attempts
+from tallystick.fold.batch import Batch
+from tallystick.fold.ledger import remember_customers, write_totals
+from tallystick.fold.metering import Measured, Meterer
+from tallystick.fold.owner import LostOwnership, Owner, move_position
+from tallystick.fold.record import Recorder
+from tallystick.inbox.inbox import Inbox, InboxRequest
+from tallystick.keys.key_set import KeySet
+from tallystick.keys.merge import bucket_of, first_live_bucket
+from tallystick.process.freshness import Freshness
+from tallystick.store import Store, Transaction
+from tallystick.usage.counters import add_to_counters
+
+log = logging.getLogger("tallystick.fold")
+
+
+class RulesChanged(Exception):
+    """A rule that this step used changed before it could commit; measure again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A step's files, durable and not yet named, and which events were new."""
+
+    batch: Batch
+    fresh: NDArray[np.bool_]
+    archive: FileDraft | None
+    keys: FileDraft | None
+    duplicates: FileDraft | None
+    customers: list[tuple[str, str]]
+
+
+class Fold:
+    """Folds requests of one inbox into one state."""
+
+    def __init__(
+        self,
+        *,
+        state: Store,
+        inbox: Inbox,
+        owner: Owner,
+        meterer: Meterer,
+        recorder: Recorder,
+        keys: KeySet,
+        connection: duckdb.DuckDBPyConnection,
+        attempts: Attempts,
+        freshness: Freshness,
+        clock: Clock,
+        lines_file: Path,
+        window_us: int,
+    ) -> None:
+        self._state = state
+        self._inbox = inbox
+        self._owner = owner
+        self._meterer = meterer
+        self._recorder = recorder
+        self._keys = keys
+        self._connection = connection
+        self._attempts = attempts
+        self._freshness = freshness
+        self._clock = clock
+        self._lines_file = lines_file
+        self._window_us = window_us
+        self._events_max = limits.STEP_EVENTS_MAX
+        with state.reading() as transaction:
+            self._position = owner.confirm(transaction)
+
+    @property
+    def position(self) -> int:
+        """Everything up to here is folded."""
+        return self._position
+
+    def step(self) -> bool:
+        """Fold what waits, up to the bounds of one step; False when nothing waited.
+
+        Raises ``Unavailable`` when the store cannot take it now (nothing was folded, try again)
+        and ``LostOwnership`` when another worker owns the folder.
+        """
+        asked_at = self._clock.now()
+        requests = self._take()
+        if not requests:
+            self._tell_freshness(asked_at, asked_at)
+            return False
+        self._fold(requests)
+        self._inbox.remove(self._position)
+        reach("fold.after_inbox_removed")
+        self._tell_freshness(asked_at, requests[-1].received_at)
+        return True
+
+    def _take(self) -> list[InboxRequest]:
+        """The next requests: of one dedupe bucket, and no more than an earlier death allows."""
+        requests = self._inbox.take(self._position, limits.STEP_BYTES_MAX, self._events_max)
+        if not requests:
+            return []
+        left = self._attempts.left_behind()
+        if left is not None and left.first == requests[0].position:
+            inside = sum(1 for request in requests if request.position <= left.last)
+            requests = requests[: max(1, inside // 2)]
+        bucket = self._bucket(requests[0])
+        same = next((i for i, r in enumerate(requests) if self._bucket(r) != bucket), None)
+        return requests[:same]
+
+    def _fold(self, requests: Sequence[InboxRequest]) -> None:
+        """Fold the requests; what fails is halved until the one request that fails is set aside."""
+        first, last = requests[0].position, requests[-1].position
+        if self._attempts.begin(first, last) > limits.STEP_ATTEMPTS_MAX and len(requests) == 1:
+            self._set_aside(requests[0], "it ended the worker process each time it was folded")
+            self._attempts.end()
+            return
+        try:
+            self._fold_once(requests)
+        except (Unavailable, LostOwnership):
+            self._attempts.end()
+            raise
+        except Exception as error:
+            self._attempts.end()
+            if len(requests) == 1:
+                log.exception("position %d cannot be folded and is set aside", first)
+                self._set_aside(requests[0], _reason(error))
+                return
+            half = len(requests) // 2
+            self._fold(requests[:half])
+            self._fold(requests[half:])
+        else:
+            self._attempts.end()
+
+    def _fold_once(self, requests: Sequence[InboxRequest]) -> None:
+        with self._state.reading() as transaction:
+            wanted = [r for r in requests if quarantine.still_there(transaction, r)]
+        through = requests[-1].position
+        if not wanted:
+            self._pass_over(through)
+            return
+        with _store_errors():
+            reach("fold.before_files")
+            written = self._write(wanted)
+            while True:
+                with self._state.reading() as transaction:
+                    measured = self._meterer.measure_batch(transaction, written.batch)
+                uniques = self._meterer.write_uniques(measured)
+                try:
+                    named = self._commit(written, measured, uniques, through)
+                except RulesChanged:
+                    continue
+                break
+        self._adopt(named, written.batch, measured, through)
+
+    def _write(self, requests: Sequence[InboxRequest]) -> Written:
+        batch, hi, lo = batches.load(self._connection, requests, self._lines_file)
+        self._keys.forget_before(first_live_bucket(requests[0].received_at, self._window_us))
+        fresh = self._keys.first_of_batch(hi, lo) & ~self._keys.contains(hi, lo)
+        batches.keep(self._connection, fresh)
+        archive = self._recorder.events("event")
+        reach("fold.after_archive_file")
+        bucket = self._bucket(requests[0])
+        keys = self._write_keys(requests, hi[fresh], lo[fresh], bucket) if archive else None
+        reach("fold.after_key_run")
+        duplicates = None if fresh.all() else self._recorder.duplicates(bucket)
+        return Written(
+            batch, fresh, archive, keys, duplicates, batches.customers(self._connection)
+        )
+
+    def _write_keys(
+        self,
+        requests: Sequence[InboxRequest],
+        hi: NDArray[np.uint64],
+        lo: NDArray[np.uint64],
+        bucket: int,
+    ) -> FileDraft:
+        times = [request.received_at for request in requests]
+        name = self._owner.file_name("keys", "keys", "run")
+        return self._keys.write(
+            name, self._owner.epoch, hi, lo,
+            bucket=bucket, time_first=min(times), time_last=max(times),
+        )  # fmt: skip
+
+    def _commit(
+        self,
+        written: Written,
+        measured: Measured,
+        uniques: FileDraft | None,
+        through: int,
+    ) -> list[ManifestFile]:
+        now = self._clock.now()
+        drafts = [written.archive, written.keys, written.duplicates, uniques]
+        with self._state.writing() as transaction:
+            if self._owner.confirm(transaction) != self._position:
+                raise LostOwnership("the folded position moved without this worker")
+            if self._meterer.changed_since(transaction, measured):
+                raise RulesChanged
+            add_to_counters(transaction, measured.parts)
+            remember_customers(transaction, written.customers)
+            named = [add_file(transaction, draft, now) for draft in drafts if draft is not None]
+            write_totals(
+                transaction,
+                written.batch.counts(written.fresh),
+                written.batch.counts(~written.fresh),
+            )
+            for request in written.batch.requests:
+                quarantine.release(transaction, request)
+            move_position(transaction, through)
+            reach("fold.before_commit")
+        reach("fold.after_commit")
+        return named
+
+    def _adopt(
+        self,
+        named: list[ManifestFile],
+        batch: Batch,
+        measured: Measured,
+        through: int,
+    ) -> None:
+        """After the commit: memory follows what is durable."""
+        for file in named:
+            if file.kind == "keys":
+                self._keys.add(file)
+            elif file.kind == "uniques":
+                self._meterer.uniques.add(file)
+        self._position = through
+        self._adapt(len(batch.env_nos), len(measured.parts))
+
+    def _adapt(self, events: int, counters: int) -> None:
+        """Bound the counters of the next step by this one's share of counters per event."""
+        fitting = int(limits.STEP_COUNTERS_TARGET * events / max(counters, 1))
+        self._events_max = min(max(fitting, limits.STEP_EVENTS_MIN), limits.STEP_EVENTS_MAX)
+
+    def _set_aside(self, request: InboxRequest, reason: str) -> None:
+        with self._state.writing() as transaction:
+            self._owner.confirm(transaction)
+            quarantine.set_aside(transaction, request, reason, self._clock.now())
+            move_position(transaction, request.position)
+        self._position = request.position
+
+    def _tell_freshness(self, asked_at: Instant, last_received: Instant) -> None:
+        """Everything accepted before is counted: before the inbox was read when it is drained,
+        else before the last folded request came in, which was before any later one committed."""
+        drained = self._inbox.head() <= self._position
+        as_of = asked_at if drained else last_received
+        self._freshness.write(self._position, max(as_of, self._freshness.read().as_of))
+
+    def _pass_over(self, through: int) -> None:
+        with self._state.writing() as transaction:
+            self._owner.confirm(transaction)
+            move_position(transaction, through)
+        self._position = through
+
+    def _bucket(self, request: InboxRequest) -> int:
+        return bucket_of(request.received_at, self._window_us)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:1000]
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """A full or failing disk is the store's failure, whoever meets it, not the request's."""
+    try:
+        yield
+    except (OSError, duckdb.IOException) as error:
+        raise Unavailable(f"the data folder cannot be written or read now: {error}") from error

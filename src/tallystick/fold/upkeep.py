@@ -1,0 +1,160 @@
+"""Upkeep: what may wait, in bounded steps beside the hot path.
+
+Owns: the turn each kind of upkeep gets. Promises: a step never holds the store longer than one short
+transaction; an abandoned merge leaves only a file that ``archive/garbage.py`` may delete.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from tallystick.archive import merge as archive_merge
+from tallystick.archive.garbage import Collector
+from tallystick.archive.manifest import (
+    FileDraft,
+    Kind,
+    ManifestFile,
+    add_file,
+    live_files,
+    remove_files,
+)
+from tallystick.clock import Clock
+from tallystick.failpoints import reach
+from tallystick.fold.owner import Owner
+from tallystick.keys import merge as key_merge
+from tallystick.keys.key_set import KeySet
+from tallystick.store import Store
+
+TIDY_SECONDS: Final = 5.0
+"""How often expiry and garbage are looked for."""
+
+
+class Upkeep:
+    """Merges, expiry and garbage of one data folder."""
+
+    def __init__(
+        self,
+        *,
+        state: Store,
+        owner: Owner,
+        keys: KeySet,
+        uniques: KeySet,
+        connection: duckdb.DuckDBPyConnection,
+        data_folder: Path,
+        clock: Clock,
+        window_us: int,
+    ) -> None:
+        self._state = state
+        self._owner = owner
+        self._sets: dict[Kind, KeySet] = {"keys": keys, "uniques": uniques}
+        self._connection = connection
+        self._data_folder = data_folder
+        self._clock = clock
+        self._window_us = window_us
+        self._collector = Collector(
+            state=state, connection=connection, data_folder=data_folder, epoch=owner.epoch,
+            confirm=owner.confirm, window_us=window_us,
+        )  # fmt: skip
+        self._merging: Iterator[bool] | None = None
+        self._tidy_at = 0.0
+
+    def step(self) -> bool:
+        """One bounded piece of upkeep; False when there was nothing to do."""
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + TIDY_SECONDS
+            if self.tidy():
+                return True
+        return self._merge_keys() or self.merge_archive()
+
+    def tidy(self) -> bool:
+        """Expire what left the window and delete what nothing names; whether anything went."""
+        return self._expire_keys() or self._collector.step(self._clock.now())
+
+    def merge_archive(self) -> bool:
+        """Merge one group of archive or duplicates files; False when none is worth it."""
+        kinds: tuple[Kind, ...] = ("archive", "duplicates")
+        for kind in kinds:
+            with self._state.reading() as transaction:
+                pinned = archive_merge.pinned_files(transaction)
+                files = archive_merge.plan_merge(live_files(transaction, kind), pinned)
+            if files is not None:
+                self._merge_files(kind, files)
+                return True
+        return False
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._connection.close()
+
+    def _merge_files(self, kind: Kind, files: Sequence[ManifestFile]) -> None:
+        name = self._owner.file_name("archive", kind, "parquet")
+        draft = archive_merge.merge_files(
+            self._connection, self._data_folder, files, name, self._owner.epoch
+        )
+        with self._state.writing() as transaction:
+            archive_merge.commit_merge(
+                transaction, draft, files, self._clock.now(), self._owner.confirm
+            )
+        reach("merge.after_commit")
+
+    def _merge_keys(self) -> bool:
+        """Go on with the merge of key runs under way, or begin one; False when none is wanted."""
+        if self._merging is None:
+            self._merging = self._next_key_merge()
+        if self._merging is not None and next(self._merging, None) is None:
+            self._merging = None
+            return True
+        return self._merging is not None
+
+    def _next_key_merge(self) -> Iterator[bool] | None:
+        kinds: tuple[Kind, ...] = ("keys", "uniques")
+        for kind in kinds:
+            with self._state.reading() as transaction:
+                files = key_merge.plan(live_files(transaction, kind))
+            if files is not None:
+                return self._key_merge(kind, files)
+        return None
+
+    def _key_merge(self, kind: Kind, files: Sequence[ManifestFile]) -> Iterator[bool]:
+        name = self._owner.file_name("keys", kind, "run")
+        level = max(file.level for file in files) + 1
+        for draft in key_merge.merge(self._data_folder, files, name, self._owner.epoch, level):
+            if draft is not None:
+                with suppress(_Stale):
+                    self._replace_runs(kind, files, draft)
+            yield True
+
+    def _replace_runs(self, kind: Kind, files: Sequence[ManifestFile], draft: FileDraft) -> None:
+        now = self._clock.now()
+        reach("merge.after_file")
+        with self._state.writing() as transaction:
+            self._owner.confirm(transaction)
+            if not remove_files(transaction, list(files), now):
+                raise _Stale
+            file = add_file(transaction, draft, now)
+            reach("merge.before_commit")
+        reach("merge.after_commit")
+        self._sets[kind].replace(files, file)
+
+    def _expire_keys(self) -> bool:
+        """Take runs out of the record whose bucket left the window."""
+        first_live = key_merge.first_live_bucket(self._clock.now(), self._window_us)
+        with self._state.reading() as transaction:
+            expired = key_merge.expired(live_files(transaction, "keys"), first_live)
+        if not expired:
+            return False
+        with self._state.writing() as transaction:
+            self._owner.confirm(transaction)
+            remove_files(transaction, expired, self._clock.now())
+        self._sets["keys"].drop(expired)
+        return True
+
+
+class _Stale(Exception):
+    """A run expired while it was merged: the merge is given up."""

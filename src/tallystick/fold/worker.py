@@ -1,0 +1,138 @@
+"""The worker: everything the owner of a data folder does, in bounded steps.
+
+``step`` is the hot path: fold, archive reports, recount, in turn. ``upkeep_step`` is everything that
+may wait (merges, expiry, garbage) and runs in a thread of its own with an engine of its own; what
+the two share is safe for that: the store, the key sets, the owner's file names. The endless loops
+live in ``process/worker.py``; tests and the simulation drive the same steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from tallystick import limits
+from tallystick.archive.manifest import Kind, live_files
+from tallystick.clock import Clock
+from tallystick.entitlements.rules import Rules
+from tallystick.fold.attempts import Attempts
+from tallystick.fold.engine import open_engine
+from tallystick.fold.metering import Meterer
+from tallystick.fold.owner import Owner
+from tallystick.fold.record import Recorder
+from tallystick.fold.recount import Recounter
+from tallystick.fold.reports import ReportArchiver
+from tallystick.fold.step import Fold
+from tallystick.fold.upkeep import Upkeep
+from tallystick.inbox.inbox import Inbox
+from tallystick.keys.key_set import KeySet
+from tallystick.process.freshness import Freshness
+from tallystick.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What of the settings the worker obeys. ``window_us``: how long event keys are remembered."""
+
+    data_folder: Path
+    window_us: int
+    engine_threads: int = 1
+    engine_memory_mib: int = 512
+
+
+class Worker:
+    """The owner's work on one data folder."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        state: Store,
+        inbox: Inbox,
+        clock: Clock,
+        freshness: Freshness,
+    ) -> None:
+        """Take ownership (a new epoch) and open what is recorded. The caller holds the lock."""
+        folder = settings.data_folder
+        for name in ("archive", "keys", "run"):
+            (folder / name).mkdir(exist_ok=True)
+        self._scratch = _scratch_folder(folder)
+        self._inbox = inbox
+        self.owner = Owner.take(state)
+        self.keys = _key_set(state, folder, "keys", limits.KEY_FILTER_MEMORY_BYTES_MAX)
+        self.uniques = _key_set(state, folder, "uniques", limits.KEY_FILTER_MEMORY_BYTES_MAX // 4)
+        self._connection = self._engine(settings, "fold")
+        rules = Rules(state)
+        recorder = Recorder(self._connection, folder, self.owner.epoch, self.owner.file_name)
+        meterer = Meterer(self._connection, rules, self.uniques, self.owner)
+        self.fold = Fold(
+            state=state, inbox=inbox, owner=self.owner, meterer=meterer, recorder=recorder,
+            keys=self.keys, connection=self._connection,
+            attempts=Attempts(folder / "run" / "attempt"), freshness=freshness, clock=clock,
+            lines_file=self._scratch / "lines.ndjson", window_us=settings.window_us,
+        )  # fmt: skip
+        inbox.resume_after(self.fold.position)
+        self.reports = ReportArchiver(
+            state=state, owner=self.owner, recorder=recorder, connection=self._connection,
+            clock=clock, lines_file=self._scratch / "reports.ndjson",
+        )  # fmt: skip
+        self.recounts = Recounter(
+            state=state, rules=rules, meterer=meterer, owner=self.owner,
+            connection=self._connection, data_folder=folder, clock=clock,
+        )  # fmt: skip
+        self.upkeep = Upkeep(
+            state=state, owner=self.owner, keys=self.keys, uniques=self.uniques,
+            connection=self._engine(settings, "upkeep"), data_folder=folder, clock=clock,
+            window_us=settings.window_us,
+        )  # fmt: skip
+
+    def step(self) -> bool:
+        """One bounded step of each kind of hot work; False when there was nothing to do."""
+        folded = self.fold.step()
+        archived = self.reports.step()
+        recounted = self.recounts.step()
+        return folded or archived or recounted
+
+    def upkeep_step(self) -> bool:
+        """One bounded step of what may wait; False when there was nothing to do."""
+        return self.upkeep.step()
+
+    def drain(self) -> None:
+        """Do all hot work there is, waiting for nothing (tests, moving a folder)."""
+        while self.fold.step() or self.reports.step(at_once=True) or self.recounts.step():
+            pass
+
+    def close(self) -> None:
+        """Let go of the engines and the scratch folder."""
+        self.upkeep.close()
+        self._connection.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _engine(self, settings: WorkerSettings, name: str) -> duckdb.DuckDBPyConnection:
+        return open_engine(
+            settings.data_folder / "run" / f"spill-{name}",
+            threads=settings.engine_threads, memory_mib=settings.engine_memory_mib,
+        )  # fmt: skip
+
+
+def _key_set(state: Store, folder: Path, kind: Kind, memory_bytes: int) -> KeySet:
+    keys = KeySet(folder, kind, memory_bytes)
+    with state.reading() as transaction:
+        keys.open(live_files(transaction, kind))
+    return keys
+
+
+def _scratch_folder(data_folder: Path) -> Path:
+    """A folder in shared memory where there is one: lines are parsed there and soon gone."""
+    shared = Path("/dev/shm")  # noqa: S108 - of our own name, with our own rights
+    name = hashlib.sha256(str(data_folder.resolve()).encode()).hexdigest()[:16]
+    base = shared if os.access(shared, os.W_OK) else data_folder / "run"
+    scratch = base / f"tallystick-{os.getuid()}-{name}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(mode=0o700)
+    return scratch
