@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NewType, Protocol
+
+import msgspec
 
 from tallystick.errors import BadInput
 
@@ -29,6 +32,10 @@ DAY: int = 24 * HOUR
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+# msgspec would round what is beyond microseconds.
+_MORE_DIGITS = re.compile(r"(\.[0-9]{6})[0-9]+")
 
 
 class Clock(Protocol):
@@ -95,6 +102,18 @@ def from_datetime(moment: datetime) -> Instant:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return Instant((moment - _EPOCH) // _MICROSECOND)
+
+
+def parse_instant(text: str) -> Instant | None:
+    """The instant of an RFC 3339 text, None when it is none (or outside the years 1 to 9999).
+
+    Digits beyond microseconds are cut, a text without an offset is UTC (DESIGN 4.5).
+    """
+    try:
+        instant = from_datetime(msgspec.convert(_MORE_DIGITS.sub(r"\1", text), datetime))
+    except msgspec.ValidationError:
+        return None
+    return instant if _FIRST <= instant <= _LAST else None  # an offset may lead out of the years
 
 
 def format_instant(instant: Instant | int) -> str:

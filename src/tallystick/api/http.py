@@ -1,0 +1,279 @@
+"""What a request, a reply and a route are.
+
+Owns: the types that handlers see, the reading of query strings and JSON bodies (every complaint
+names the field), and percent-decoding. A handler is a plain function of the services, one
+transaction and the request; how it is run is the route's business, and ``asgi.py`` does it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
+
+import msgspec
+
+from tallystick import limits
+from tallystick.catalog.pages import Page
+from tallystick.clock import Instant, parse_instant
+from tallystick.errors import BadInput
+from tallystick.store import Transaction
+
+if TYPE_CHECKING:
+    from tallystick.app import Services
+
+__all__ = [
+    "AsyncHandler",
+    "Handler",
+    "Page",
+    "QueryParam",
+    "QueryString",
+    "Raw",
+    "Reply",
+    "Request",
+    "Route",
+    "decode_body",
+    "percent_decoded",
+]
+
+T = TypeVar("T")
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+AccessKind = Literal["server", "client", "public"]
+"""Who may call: server keys alone; client keys too; everyone, without a key."""
+Runs = Literal["read", "write", "query", "async"]
+"""``read``: on the event loop, in one snapshot; ``write``: in the state's group commit; ``query``:
+in a bounded pool of threads, in one snapshot; ``async``: an ``AsyncHandler`` on the event loop."""
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class QueryString:
+    """The parameters of one request. Those that a handler does not ask for are ignored."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, raw: bytes) -> None:
+        """Raises ``BadInput`` for an encoding that is not percent-encoded UTF-8, or a NUL."""
+        self._values: dict[str, list[str]] = {}
+        for part in raw.split(b"&") if raw else ():
+            name, _, value = part.replace(b"+", b" ").partition(b"=")
+            values = self._values.setdefault(percent_decoded(name, "query"), [])
+            values.append(percent_decoded(value, "query"))
+
+    def get(self, name: str) -> str | None:
+        """The value, None when it is absent; one that is empty or given twice is ``BadInput``."""
+        values = self._values.get(name)
+        if values is None:
+            return None
+        if len(values) > 1:
+            raise BadInput(f"{name}: given {len(values)} times; one value is expected")
+        if not values[0]:
+            raise BadInput(f"{name}: must not be empty; leave it out instead")
+        return values[0]
+
+    def id(self, name: str) -> str | None:
+        """An id of 1 to 255 characters, None when it is absent."""
+        value = self.get(name)
+        if value is not None and len(value) > limits.ID_CHARS_MAX:
+            raise BadInput(f"{name}: must have at most {limits.ID_CHARS_MAX} characters")
+        return value
+
+    def list(self, name: str) -> tuple[str, ...]:
+        """All values, whether joined by commas or repeated; () when it is absent."""
+        values = self._values.get(name, ())
+        return tuple(each for value in values for each in value.split(",") if each)
+
+    def integer(self, name: str, least: int, most: int) -> int | None:
+        """A whole number within [least, most], None when it is absent."""
+        value = self.get(name)
+        if value is None:
+            return None
+        digits = value.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 20):
+            raise BadInput(f"{name}: must be a whole number")
+        if not least <= int(value) <= most:
+            raise BadInput(f"{name}: must be from {least} to {most}")
+        return int(value)
+
+    def instant(self, name: str) -> Instant | None:
+        """An RFC 3339 time, UTC when it states no offset; None when it is absent."""
+        value = self.get(name)
+        return None if value is None else _instant(name, value)
+
+    def nested(self, name: str) -> dict[str, str]:
+        """``{"gte": …}`` of ``name[gte]=…``, empty when there is none."""
+        prefix = f"{name}["
+        return {
+            key[len(prefix) : -1]: cast("str", self.get(key))
+            for key in self._values
+            if key.startswith(prefix) and key.endswith("]")
+        }
+
+    def nested_instants(self, name: str) -> dict[str, Instant]:
+        """``nested``, with values that are RFC 3339 times."""
+        return {
+            key: _instant(f"{name}[{key}]", value) for key, value in self.nested(name).items()
+        }
+
+
+class Request:
+    """One call, authenticated and read."""
+
+    __slots__ = ("args", "body", "environment", "headers", "key_kind", "method", "payload", "query")
+
+    def __init__(
+        self,
+        method: str,
+        args: Mapping[str, str],
+        query: QueryString,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        environment: str,
+        key_kind: str,
+        payload: object = None,
+    ) -> None:
+        self.method = method
+        self.args = args
+        """The ``{names}`` of the route's path, percent-decoded, 1 to 255 characters each."""
+        self.query = query
+        self.headers = headers
+        """Names in lower case."""
+        self.body = body
+        self.environment = environment
+        """Of the key; '' where a route is public."""
+        self.key_kind = key_kind
+        self.payload = payload
+
+    def read(self, kind: type[T]) -> T:
+        """The decoded body of a route whose ``body`` is ``kind``."""
+        assert isinstance(self.payload, kind), f"the route does not declare the body {kind}"
+        return self.payload
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """An answer that is not the usual envelope."""
+
+    content: bytes
+    media_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """``data`` is answered as ``{"data": …}``, a ``Page`` with its cursors, a ``Raw`` as it is.
+
+    ``status`` None is the route's own.
+    """
+
+    data: object
+    status: int | None = None
+    headers: Mapping[str, str] = _NO_HEADERS
+
+
+Handler: TypeAlias = "Callable[[Services, Transaction, Request], Reply]"
+AsyncHandler: TypeAlias = "Callable[[Services, Request], Awaitable[Reply]]"
+
+
+@dataclass(frozen=True, slots=True)
+class QueryParam:
+    """A documented parameter; ``schema`` is its JSON Schema, a list is joined by commas."""
+
+    name: str
+    description: str
+    required: bool = False
+    schema: Mapping[str, Any] = MappingProxyType({"type": "string"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One operation: where it is, who may call it, how it runs, and how it is documented.
+
+    ``body`` is decoded before the handler runs unless ``reads_body`` says that the handler reads
+    ``Request.body`` itself. ``reply`` is the type of ``data`` (of one item of it for a ``page``).
+    """
+
+    method: Method
+    path: str
+    handler: Handler | AsyncHandler
+    summary: str
+    description: str
+    tag: str
+    access: AccessKind = "server"
+    runs: Runs = "read"
+    body: Any = None
+    reads_body: bool = False
+    query: tuple[QueryParam, ...] = ()
+    reply: Any = None
+    page: bool = False
+    status: int = 200
+
+
+_HEX: Final = {
+    (high + low).encode(): bytes([int(high + low, 16)])
+    for high in "0123456789abcdefABCDEF"
+    for low in "0123456789abcdefABCDEF"
+}
+
+
+def percent_decoded(raw: bytes, where: str) -> str:
+    """The text that ``raw`` encodes; raises ``BadInput`` when it is none, or has a NUL."""
+    if b"%" in raw:
+        raw = _unescaped(raw, where)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise BadInput(f"{where}: is not UTF-8") from None
+    if "\0" in text:
+        raise BadInput(f"{where}: must not contain a NUL")
+    return text
+
+
+def _unescaped(raw: bytes, where: str) -> bytes:
+    first, *rest = raw.split(b"%")
+    parts = [first]
+    for piece in rest:
+        byte = _HEX.get(piece[:2])
+        if byte is None:
+            raise BadInput(f"{where}: '%' must be followed by two hexadecimal digits")
+        parts += byte, piece[2:]
+    return b"".join(parts)
+
+
+def _instant(name: str, text: str) -> Instant:
+    # A '+' that was not escaped arrives as a space: "…T00:00:00+02:00" as curl users write it.
+    found = parse_instant(text[:19] + text[19:].replace(" ", "+"))
+    if found is None:
+        raise BadInput(f"{name}: must be an RFC 3339 time like 2026-01-31T12:00:00Z")
+    return found
+
+
+# An escaped NUL whose backslash is not itself escaped.
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def decode_body(kind: type[T], body: bytes) -> T:
+    """The body as ``kind``; nothing at all counts as ``{}``. Raises ``BadInput``."""
+    if b"\\u0000" in body and _NUL.search(body):
+        raise BadInput("body: must not contain a NUL")
+    try:
+        return cast("T", _decoder(cast("Any", kind)).decode(body or b"{}"))
+    except msgspec.ValidationError as error:
+        raise BadInput(_located(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput(f"body: not valid JSON: {error}") from None
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def _located(complaint: str) -> str:
+    """msgspec's "Expected `int`, got `str` - at `$.limit`", with the place in front."""
+    what, _, where = complaint.partition(" - at `$")
+    place = where.rstrip("`").removeprefix(".") or "body"
+    return f"{place}: {what[:1].lower()}{what[1:]}"
