@@ -49,8 +49,8 @@ def _connection(server: Server) -> http.client.HTTPConnection:
     known: http.client.HTTPConnection | None = getattr(_local, "connection", None)
     if known is not None and known.port == server.port and time.monotonic() - _local.used_at < 2:
         return known
-    _local.connection = http.client.HTTPConnection("127.0.0.1", server.port)
-    return _local.connection
+    fresh = _local.connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    return fresh
 
 
 def set_up(server: Server, customers: int = CUSTOMERS) -> None:
