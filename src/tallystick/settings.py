@@ -11,12 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from tallystick import limits
-from tallystick.clock import Instant, format_instant, from_datetime
+from tallystick.clock import Instant, format_instant, parse_instant
 from tallystick.errors import OperatorError
 
 ENVIRONMENT_PREFIX: Final = "TALLYSTICK_"
@@ -62,12 +61,11 @@ def _api_key(text: str) -> str:
 def _clock_start(text: str) -> ClockStart:
     if text.lower() in ("now", "1", "true"):
         return "now"
-    try:
-        start = from_datetime(datetime.fromisoformat(text))
-    except (ValueError, OverflowError):
-        raise ValueError("must be 'now' or an RFC 3339 instant like 2026-01-31T12:00:00Z") from None
-    if start < 0:
-        raise ValueError("must not be before 1970")
+    start = parse_instant(text)
+    if start is None or start < 0:
+        raise ValueError(
+            "must be 'now' or an RFC 3339 instant like 2026-01-31T12:00:00Z, not before 1970"
+        )
     return start
 
 

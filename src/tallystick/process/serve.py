@@ -41,7 +41,7 @@ def serve(settings: Settings) -> int:
         _prepare_access(state, clock, settings)
         children = _children(settings, folder, listener, lock)
         url = url_of(settings.host, listener)
-        return Supervisor(children, _announcement(url, state, clock)).run()
+        return Supervisor(children, _announcement(url, state, clock), listener.close).run()
 
 
 def _prepare_access(state: Store, clock: Clock, settings: Settings) -> None:

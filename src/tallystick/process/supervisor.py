@@ -35,11 +35,19 @@ _POLL_SECONDS_MAX: Final = 60.0
 class Supervisor:
     """Runs children until it is told to stop."""
 
-    def __init__(self, children: list[Child], announce: Callable[[], None]) -> None:
-        """``announce`` is called once, when every child is ready for the first time."""
+    def __init__(
+        self, children: list[Child], announce: Callable[[], None], close_door: Callable[[], None]
+    ) -> None:
+        """``announce`` is called once, when every child is ready for the first time.
+
+        ``close_door`` is called when the end begins, so that new connections are refused at once
+        instead of waiting for nobody.
+        """
         self._children = children
         self._announce = announce
+        self._close_door = close_door
         self._announced = False
+        self._told_to_end = False
         self._stop_by: float | None = None
         self._exit_code = 0
         self._failure: str | None = None
@@ -50,6 +58,7 @@ class Supervisor:
         with _wakeups(self._on_signal) as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ)
             while not self._is_over():
+                self._obey()
                 self._start_due()
                 self._wait()
                 self._reap()
@@ -60,12 +69,17 @@ class Supervisor:
         return self._exit_code
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._stop_by is None and number != signal.SIGCHLD:
+        if number != signal.SIGCHLD:
+            self._told_to_end = True
+
+    def _obey(self) -> None:
+        if self._told_to_end and self._stop_by is None:
             self._begin_stop(0)
 
     def _begin_stop(self, exit_code: int) -> None:
         self._stop_by = time.monotonic() + limits.DRAIN_SECONDS_MAX
         self._exit_code = exit_code
+        self._close_door()
 
     def _is_over(self) -> bool:
         return self._stop_by is not None and not any(child.is_running for child in self._children)
