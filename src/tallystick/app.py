@@ -23,6 +23,7 @@ from tallystick.store.sqlite import SqliteStore
 from tallystick.store.writer import GroupWriter
 
 if TYPE_CHECKING:
+    from tallystick.archive.query import QueryEngine
     from tallystick.entitlements.rules import Rules
     from tallystick.fold.worker import Worker
     from tallystick.inbox.inbox import Inbox
@@ -41,6 +42,7 @@ class Services:
     state_writer: GroupWriter
     inbox_writer: GroupWriter
     freshness: Freshness
+    queries: QueryEngine
     rules: Callable[[], Rules]
     """The calling thread's own rules cache."""
 
@@ -53,6 +55,7 @@ class Services:
         """Finish what the writers have queued and close the stores."""
         self.inbox_writer.close()
         self.state_writer.close()
+        self.queries.close()
         self.inbox_store.close()
         self.state.close()
 
@@ -90,6 +93,7 @@ def open_folder_clock(folder: DataFolder) -> Clock:
 
 def open_services(settings: Settings) -> Services:
     """Everything an API process works with; close it when it ends."""
+    from tallystick.archive.query import QueryEngine
     from tallystick.entitlements.rules import Rules
     from tallystick.inbox.inbox import Inbox
 
@@ -105,6 +109,7 @@ def open_services(settings: Settings) -> Services:
         state_writer=GroupWriter(state, "state-writer"),
         inbox_writer=GroupWriter(inbox_store, "inbox-writer"),
         freshness=Freshness(folder.freshness),
+        queries=QueryEngine(folder.path, memory_mib=settings.query_memory_mib),
         rules=_one_per_thread(lambda: Rules(state)),
     )
 

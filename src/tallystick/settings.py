@@ -181,10 +181,6 @@ class Settings:
         default=512,
         metadata=_about(_MIB, "MiB that the worker's DuckDB may use before it spills to disk."),
     )
-    query_threads: int = field(
-        default=1,
-        metadata=_about(_COUNT, "Threads that one API process gives to history queries."),
-    )
     query_memory_mib: int = field(
         default=limits.QUERY_MEMORY_MIB_MAX,
         metadata=_about(_MIB, "MiB that the history queries of one API process may use."),

@@ -56,7 +56,7 @@ def _api(parsed: argparse.Namespace) -> int:
     number = os.getpid() if parsed.number is None else parsed.number
     pid_file = write_pid(DataFolder(settings.data_dir), "api", number)
     try:
-        return run_api(settings, link, parsed.socket_fd)
+        return run_api(settings, link, parsed.socket_fd, pid_file.stem)
     finally:
         remove_pid(pid_file)
 

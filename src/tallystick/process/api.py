@@ -6,13 +6,14 @@ import gc
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
 from tallystick import limits
-from tallystick.api.http import build_app
-from tallystick.app import Services, open_services
+from tallystick.api.asgi import Api
+from tallystick.api.routes import ROUTES
+from tallystick.app import open_services
 from tallystick.process.link import Link
 from tallystick.process.listener import BACKLOG, bind, url_of
 from tallystick.settings import Settings
@@ -32,10 +33,14 @@ class _Server(uvicorn.Server):
         self._ready()
 
 
-def run_api(settings: Settings, link: Link | None, socket_descriptor: int | None) -> int:
-    """Serve until SIGTERM or SIGINT, finish what is in flight, and return the exit code."""
+def run_api(settings: Settings, link: Link | None, socket_descriptor: int | None, name: str) -> int:
+    """Serve until SIGTERM or SIGINT, finish what is in flight, and return the exit code.
+
+    ``name`` tells this process from the others that share its data folder.
+    """
     listener = _listener(settings, socket_descriptor)
     services = open_services(settings)
+    api = Api(services, ROUTES, name)
 
     def ready() -> None:
         # What lives until the end need not be looked at by every collection.
@@ -47,8 +52,9 @@ def run_api(settings: Settings, link: Link | None, socket_descriptor: int | None
             link.ready()
 
     try:
-        _Server(_config(services), ready).run([listener])
+        _Server(_config(api), ready).run([listener])
     finally:
+        api.close()
         services.close()
     return 0
 
@@ -59,10 +65,9 @@ def _listener(settings: Settings, descriptor: int | None) -> socket.socket:
     return socket.socket(fileno=descriptor)
 
 
-def _config(services: Services) -> uvicorn.Config:
-    app: Any = build_app(services)
+def _config(api: Api) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
+        cast("Any", api),  # uvicorn's own types for scopes are narrower than what it sends
         loop="uvloop",
         http="httptools",
         ws="none",
