@@ -21,10 +21,12 @@ from tallystick.errors import DamagedData
 from tallystick.inbox.inbox import InboxRequest
 from tallystick.keys.hashing import key_hash_sql
 
+_HI, _LO = key_hash_sql(("environment", "customer", "event_name", "key"))
+
 # What was taken, in the order of positions, with the hash of each event's key.
 CREATE_INCOMING = f"""
 CREATE OR REPLACE TEMP TABLE incoming AS
-SELECT *, {", ".join(f"{sql} AS {name}" for name, sql in zip(("hi", "lo"), key_hash_sql(("environment", "customer", "event_name", "key")), strict=True))}
+SELECT *, {_HI} AS hi, {_LO} AS lo
 FROM (
     SELECT
         (?::VARCHAR[])[place.env_no + 1] AS environment,
@@ -50,7 +52,7 @@ FROM (
     }}, maximum_object_size = 33554432) AS sent
     POSITIONAL JOIN places AS place
 )
-"""  # noqa: E501, S608 - built from constants of this package
+"""
 
 INCOMING_KEYS = "SELECT hi, lo FROM incoming"
 
@@ -104,7 +106,7 @@ def load(
     environments = tuple(dict.fromkeys(request.environment for request in requests))
     places = _places(requests, environments)
     lines_file.write_bytes(b"".join(_lines(request) for request in requests))
-    _register(connection, "places", places)
+    connection.register("places", places)
     connection.execute(CREATE_INCOMING, [list(environments), str(lines_file)])
     keys = connection.execute(INCOMING_KEYS).fetchnumpy()
     hi, lo = _plain(keys["hi"]), _plain(keys["lo"])
@@ -117,9 +119,14 @@ def keep(connection: duckdb.DuckDBPyConnection, fresh: NDArray[np.bool_]) -> Non
     if fresh.all():
         connection.execute(KEEP_ALL)
         return
-    _register(connection, "marks", {"fresh": fresh})
+    connection.register("marks", {"fresh": fresh})
     connection.execute(KEEP_FRESH)
     connection.execute(KEEP_DUPLICATES)
+
+
+def customers(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """The (environment, customer) pairs of ``events``."""
+    return connection.execute("SELECT DISTINCT environment, customer FROM events").fetchall()
 
 
 def _places(
@@ -144,9 +151,10 @@ def _places(
 def _lines(request: InboxRequest) -> bytes:
     """The request's lines, ending with a line feed, exactly as many as its row says."""
     body = request.body if request.body.endswith(b"\n") else request.body + b"\n"
-    if body.count(b"\n") != request.events:
+    lines = body.count(b"\n")
+    if lines != request.events:
         raise DamagedData(
-            f"inbox position {request.position}: holds {body.count(b'\n')} lines, "
+            f"inbox position {request.position}: holds {lines} lines, "
             f"its row says {request.events} events"
         )
     return body
@@ -160,12 +168,6 @@ def _check_lines(connection: duckdb.DuckDBPyConnection, read: int, expected: int
     ).fetchone()
     if read != expected or (missing and missing[0]):
         raise DamagedData(f"{expected} events were taken from the inbox, {read} lines were read")
-
-
-def _register(
-    connection: duckdb.DuckDBPyConnection, name: str, columns: dict[str, NDArray[Any]]
-) -> None:
-    connection.register(name, columns)
 
 
 def _plain(column: NDArray[np.uint64]) -> NDArray[np.uint64]:

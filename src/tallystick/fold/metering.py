@@ -22,13 +22,14 @@ from tallystick.archive.manifest import FileDraft
 from tallystick.clock import Instant
 from tallystick.core.parts import Part
 from tallystick.core.periods import periods_between
-from tallystick.entitlements.rules import FeatureRules, Rules
+from tallystick.entitlements.loading import FeatureRules
+from tallystick.entitlements.rules import Rules
 from tallystick.fold.batch import Batch
 from tallystick.fold.owner import Owner
 from tallystick.keys.hashing import key_hash, key_hash_sql
 from tallystick.keys.key_set import KeySet
 from tallystick.metering.aggregate import DISTINCT_SQL, GROUPED_SQL
-from tallystick.metering.compile import compile_meter, union_of
+from tallystick.metering.compile import CompiledMeter, compile_meter, union_of
 from tallystick.store import Transaction
 from tallystick.usage.counters import CounterKey
 
@@ -61,7 +62,7 @@ FROM period_rows
 
 GROUPED = f"""
 SELECT key_no, epoch_us(period_start), count, sum, minimum, maximum FROM ({GROUPED_SQL})
-"""  # noqa: S608 - a constant of this package
+"""
 
 # UNIQUE values of this relation, each once, hashed together with what their counter is.
 _HI, _LO = key_hash_sql(("tag", "counter", "value"))
@@ -73,7 +74,7 @@ FROM (
     JOIN counters_of ON counters_of.key_no = found.key_no
      AND counters_of.start_us = epoch_us(found.period_start)
 )
-"""  # noqa: S608 - constants of this package
+"""
 
 
 CHANGES_SINCE = "SELECT environment, customer FROM changes WHERE seq > ?"
@@ -197,9 +198,7 @@ class Meterer:
 
     def _targets_of(self, transaction: Transaction, batch: Batch) -> list[Target]:
         """Every meter whose environment and event name occur in the batch."""
-        rows = self._connection.execute(
-            "SELECT DISTINCT env_no, event_name FROM events"
-        ).fetchall()
+        rows = self._connection.execute("SELECT DISTINCT env_no, event_name FROM events").fetchall()
         names: dict[int, set[str]] = {}
         for env_no, name in rows:
             names.setdefault(env_no, set()).add(name)
@@ -215,11 +214,15 @@ class Meterer:
 
     def _match(self, targets: Sequence[Target]) -> None:
         """Make ``measured``: the matches of all targets, in one statement."""
-        texts: list[str] = []
-        values: list[Any] = []
+        by_relation: dict[str, list[tuple[int, CompiledMeter]]] = {}
         for number, target in enumerate(targets):
             assert target.feature.meter is not None
-            sql, params = union_of([(number, compile_meter(target.feature.meter))], target.relation)
+            compiled = compile_meter(target.feature.meter)
+            by_relation.setdefault(target.relation, []).append((number, compiled))
+        texts: list[str] = []
+        values: list[Any] = []
+        for relation, meters in by_relation.items():
+            sql, params = union_of(meters, relation)
             texts.append(sql)
             values.extend(params)
         union = " UNION ALL ".join(texts)
@@ -336,6 +339,4 @@ def _fill_counters_of(
 
 
 def _plain(column: Any) -> NDArray[np.uint64]:
-    return cast(
-        "NDArray[np.uint64]", np.ascontiguousarray(np.ma.getdata(column), dtype=np.uint64)
-    )
+    return cast("NDArray[np.uint64]", np.ascontiguousarray(np.ma.getdata(column), dtype=np.uint64))

@@ -38,12 +38,12 @@ class Recorder:
 
     def events(self, way: Way) -> FileDraft | None:
         """The table ``events`` as an archive file; None when it is empty."""
-        select = f"SELECT {EVENT_COLUMNS} FROM events"  # noqa: S608
+        select = f"SELECT {EVENT_COLUMNS} FROM events"
         return self._write("archive", way, "events", "event_time", select, 0)
 
     def duplicates(self, bucket: int) -> FileDraft | None:
         """The table ``repeated`` as a file of the log of duplicates; None when it is empty."""
-        select = f"SELECT {DUPLICATE_COLUMNS} FROM repeated"  # noqa: S608
+        select = f"SELECT {DUPLICATE_COLUMNS} FROM repeated"
         return self._write("duplicates", "", "repeated", "received_at", select, bucket)
 
     def _write(

@@ -22,17 +22,16 @@ import duckdb
 from tallystick import limits
 from tallystick.archive.manifest import ManifestFile, add_file, live_files
 from tallystick.archive.relation import EVENT_COLUMNS, quoted
-from tallystick.catalog.changes import queue_recount, record_change
+from tallystick.catalog.changes import NOT_BEGUN, queue_recount, record_change
 from tallystick.clock import Clock, Instant
-from tallystick.entitlements.rules import FeatureRules, Rules
+from tallystick.entitlements.loading import FeatureRules
+from tallystick.entitlements.rules import Rules
 from tallystick.failpoints import reach
 from tallystick.fold.metering import Measured, Meterer, Target
 from tallystick.fold.owner import Owner
 from tallystick.metering.compile import compile_meter
 from tallystick.store import Store, Transaction
 from tallystick.usage.counters import add_to_counters
-
-NOT_BEGUN = -1
 
 OPEN_RECOUNTS = """
 SELECT id, environment, feature, customer, start_seq, position, file, row_next, as_of
@@ -192,7 +191,7 @@ class Recounter:
             conditions.append("file_row_number >= ? AND file_row_number < ?")
             values += [chunk.row_first, chunk.row_next]
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE events AS SELECT {EVENT_COLUMNS} "  # noqa: S608
+            f"CREATE OR REPLACE TEMP TABLE events AS SELECT {EVENT_COLUMNS} "
             f"FROM read_parquet([{paths}], file_row_number = true) "
             f"WHERE {' AND '.join(conditions)}",
             values,
@@ -241,13 +240,9 @@ class Recounter:
 
     def _flip_feature(self, transaction: Transaction, recount: Recount, now: Instant) -> None:
         features = self._features(transaction, recount)
-        changed = transaction.all(
-            CUSTOMERS_CHANGED_SINCE, recount.environment, recount.start_seq
-        )
+        changed = transaction.all(CUSTOMERS_CHANGED_SINCE, recount.environment, recount.start_seq)
         for feature in features:
-            transaction.run(
-                FLIP_FEATURE, recount.id, recount.environment, feature.id, recount.id
-            )
+            transaction.run(FLIP_FEATURE, recount.id, recount.environment, feature.id, recount.id)
             for (customer,) in cast("list[tuple[str]]", changed):
                 queue_recount(
                     transaction, recount.environment, feature.id, customer,
@@ -275,7 +270,8 @@ def next_chunk(recount: Recount, files: Sequence[ManifestFile]) -> Chunk | None:
         if stop >= first.row_count:
             return Chunk((first,), start, stop, first.position_last, None)
         return Chunk((first,), start, stop, recount.position, first.id)
-    taken, rows = [], 0
+    taken: list[ManifestFile] = []
+    rows = 0
     for file in left:
         if taken and rows + file.row_count > limits.RECOUNT_STEP_ROWS_MAX:
             break

@@ -47,7 +47,7 @@ FROM read_ndjson(?, columns = {{
     feature: 'VARCHAR', value: 'VARCHAR', key: 'VARCHAR', created_at: 'BIGINT',
     received_at: 'BIGINT', dimensions: 'VARCHAR'
 }}, maximum_object_size = 33554432)
-"""  # noqa: S608 - a constant of this package
+"""
 
 COLUMNS = (
     "seq", "environment", "customer", "resource", "feature", "value", "key", "created_at",

@@ -37,7 +37,7 @@ from tallystick.inbox.inbox import Inbox, InboxRequest
 from tallystick.keys.key_set import KeySet
 from tallystick.keys.merge import bucket_of, first_live_bucket
 from tallystick.process.freshness import Freshness
-from tallystick.store import Store, Transaction
+from tallystick.store import Store
 from tallystick.usage.counters import add_to_counters
 
 log = logging.getLogger("tallystick.fold")
@@ -185,9 +185,7 @@ class Fold:
         keys = self._write_keys(requests, hi[fresh], lo[fresh], bucket) if archive else None
         reach("fold.after_key_run")
         duplicates = None if fresh.all() else self._recorder.duplicates(bucket)
-        return Written(
-            batch, fresh, archive, keys, duplicates, batches.customers(self._connection)
-        )
+        return Written(batch, fresh, archive, keys, duplicates, batches.customers(self._connection))
 
     def _write_keys(
         self,

@@ -1,7 +1,7 @@
 """Upkeep: what may wait, in bounded steps beside the hot path.
 
-Owns: the turn each kind of upkeep gets. Promises: a step never holds the store longer than one short
-transaction; an abandoned merge leaves only a file that ``archive/garbage.py`` may delete.
+Owns: the turn each kind of upkeep gets. Promises: a step never holds the store longer than one
+short transaction; an abandoned merge leaves only a file that ``archive/garbage.py`` may delete.
 """
 
 from __future__ import annotations

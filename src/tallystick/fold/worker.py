@@ -1,7 +1,7 @@
 """The worker: everything the owner of a data folder does, in bounded steps.
 
-``step`` is the hot path: fold, archive reports, recount, in turn. ``upkeep_step`` is everything that
-may wait (merges, expiry, garbage) and runs in a thread of its own with an engine of its own; what
+``step`` is the hot path: fold, archive reports, recount, in turn. ``upkeep_step`` is everything
+that may wait (merges, expiry, garbage) and runs in a thread of its own with an engine of its own; what
 the two share is safe for that: the store, the key sets, the owner's file names. The endless loops
 live in ``process/worker.py``; tests and the simulation drive the same steps.
 """
@@ -129,7 +129,7 @@ def _key_set(state: Store, folder: Path, kind: Kind, memory_bytes: int) -> KeySe
 
 def _scratch_folder(data_folder: Path) -> Path:
     """A folder in shared memory where there is one: lines are parsed there and soon gone."""
-    shared = Path("/dev/shm")  # noqa: S108 - of our own name, with our own rights
+    shared = Path("/dev/shm")
     name = hashlib.sha256(str(data_folder.resolve()).encode()).hexdigest()[:16]
     base = shared if os.access(shared, os.W_OK) else data_folder / "run"
     scratch = base / f"tallystick-{os.getuid()}-{name}"
