@@ -105,7 +105,7 @@ def open_services(settings: Settings) -> Services:
         clock=open_clock(settings, folder),
         state=state,
         inbox_store=inbox_store,
-        inbox=Inbox(inbox_store),
+        inbox=Inbox(inbox_store, settings.inbox_max_bytes),
         state_writer=GroupWriter(state, "state-writer"),
         inbox_writer=GroupWriter(inbox_store, "inbox-writer"),
         freshness=Freshness(folder.freshness),
