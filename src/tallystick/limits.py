@@ -12,6 +12,8 @@ MIB: Final = 1024 * KIB
 # --- at the door -------------------------------------------------------------------------------
 BODY_BYTES_MAX: Final = 16 * MIB
 """Largest request body; beyond it 413. It is also the largest inbox row."""
+BODIES_BYTES_MAX: Final = 128 * MIB
+"""Bytes of all request bodies that one API process holds at a time; beyond it 429."""
 EVENT_BYTES_MAX: Final = 1 * MIB
 """Largest single event as it was sent; beyond it 400."""
 EVENTS_PER_REQUEST_MAX: Final = 1_000
@@ -26,6 +28,8 @@ FUTURE_SECONDS_MAX: Final = 24 * 3600
 """How far ahead of the clock a timestamp may be (default of a setting)."""
 PAGE_ITEMS_MAX: Final = 100
 PAGE_ITEMS_DEFAULT: Final = 20
+REPLAY_HOURS: Final = 24
+"""How long an ``Idempotency-Key`` header is answered as the first time."""
 USAGE_INTEGER_MAX: Final = 9_007_199_254_740_991
 """Largest magnitude of a reported integer (2**53 - 1), as Stigg documents."""
 USAGE_FRACTION_MAX: Final = 34_359_738_368
@@ -46,6 +50,12 @@ KEY_FILTER_MEMORY_BYTES_MAX: Final = 192 * MIB
 # --- inbox -------------------------------------------------------------------------------------
 INBOX_BYTES_MAX: Final = 2048 * MIB
 """Accepted but not yet counted bytes; beyond it 429 (default of a setting)."""
+INBOX_ROWS_REMOVED_MAX: Final = 5_000
+"""Folded requests that one transaction removes, so that accepting gets its turn."""
+FOLD_BYTES_PER_SECOND: Final = 16 * MIB
+"""How fast a full inbox is taken to drain, to tell when to come back."""
+RETRY_AFTER_SECONDS_MAX: Final = 60
+"""Longest wait a refused caller is told; Stigg's SDK ignores longer ones."""
 COMMIT_GROUP_MAX: Final = 512
 """Requests that share one commit."""
 STORE_BUSY_SECONDS_MAX: Final = 5.0
@@ -78,8 +88,12 @@ CHANGES_KEPT: Final = 100_000
 HISTORY_SERIES_MAX: Final = 1_000
 HISTORY_POINTS_MAX: Final = 200_000
 """Points of one history answer over all its series."""
+HISTORY_GROUP_KEYS_MAX: Final = 10
+"""Dimensions that one history is split by."""
 QUERY_SECONDS_MAX: Final = 30
 QUERY_CONCURRENCY_MAX: Final = 4
+QUERY_QUEUE_MAX: Final = 16
+"""Queries that wait for a thread of one API process; beyond it 429."""
 QUERY_MEMORY_MIB_MAX: Final = 256
 SYNC_SECONDS_MAX: Final = 60
 HOURLY_HISTORY_DAYS_MAX: Final = 7
@@ -105,6 +119,7 @@ RULES_ENVIRONMENTS_MAX: Final = 256
 RULES_CHANGES_FOLLOWED_MAX: Final = 10_000
 """Changes a cache follows one by one; after more of them it starts anew."""
 
+assert BODY_BYTES_MAX <= BODIES_BYTES_MAX, "one body always fits"
 assert EVENT_BYTES_MAX < BODY_BYTES_MAX < STEP_BYTES_MAX < INBOX_BYTES_MAX
 assert STEP_EVENTS_MIN >= EVENTS_PER_REQUEST_MAX, "one request always fits a step"
 assert STEP_EVENTS_MAX >= STEP_EVENTS_MIN

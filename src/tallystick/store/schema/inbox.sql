@@ -1,9 +1,9 @@
 -- The inbox: the durable queue of accepted event requests, in a file of its own so that accepting
 -- and counting do not block each other. Instants are microseconds since 1970, UTC.
 
--- One accepted request. position is never reused and becomes visible in order.
+-- One accepted request. position is never reused (backlog.head) and becomes visible in order.
 CREATE TABLE requests (
-    position    INTEGER PRIMARY KEY AUTOINCREMENT,
+    position    INTEGER PRIMARY KEY,
     environment TEXT    NOT NULL,
     received_at INTEGER NOT NULL,
     events      INTEGER NOT NULL,
@@ -17,11 +17,13 @@ CREATE TABLE accepted (
     events      INTEGER NOT NULL
 );
 
--- What waits now: one row, kept by the transactions that add and remove requests.
+-- What waits now, and the largest position ever given out: one row, kept by the transactions that
+-- add and remove requests.
 CREATE TABLE backlog (
     id     INTEGER PRIMARY KEY CHECK (id = 1),
+    head   INTEGER NOT NULL,
     events INTEGER NOT NULL,
     bytes  INTEGER NOT NULL
 );
 
-INSERT INTO backlog (id, events, bytes) VALUES (1, 0, 0);
+INSERT INTO backlog (id, head, events, bytes) VALUES (1, 0, 0, 0);

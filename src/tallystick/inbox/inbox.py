@@ -1,0 +1,235 @@
+"""The inbox: the durable queue between accepting and counting.
+
+Owns: the rows of ``requests``, ``accepted`` and ``backlog``. Promises: positions grow by one with
+each request, are never given out twice and become visible in order; ``accepted`` is written by the
+transaction that accepts; the backlog is exact at every commit; beyond its limit a request is
+refused before anything is stored.
+
+Leaves to others: what is in a body (``ingest``), when it may be removed (``fold``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple, cast
+
+from tallystick import limits
+from tallystick.clock import Instant
+from tallystick.errors import TooManyRequests
+from tallystick.store import Store, Transaction
+
+# The next position, if the bytes that wait leave room. Writers are serialised, so the position
+# that follows is read by nobody before the row is there.
+TAKE_PLACE: Final = """
+UPDATE backlog SET head = head + 1, events = events + ?, bytes = bytes + ?
+WHERE id = 1 AND bytes + ? <= ? RETURNING head
+"""
+
+HEAD: Final = "SELECT head FROM backlog WHERE id = 1"
+
+ADD: Final = """
+INSERT INTO requests (position, environment, received_at, events, body, origin)
+VALUES (?, ?, ?, ?, ?, ?)
+"""
+
+ACCEPT: Final = """
+INSERT INTO accepted (environment, events) VALUES (?, ?)
+ON CONFLICT (environment) DO UPDATE SET events = accepted.events + excluded.events
+"""
+
+# What the next requests weigh, without reading them.
+WEIGHTS: Final = """
+SELECT position, events, length(body) FROM requests WHERE position > ? ORDER BY position LIMIT ?
+"""
+
+TAKE: Final = """
+SELECT position, environment, received_at, events, body, origin FROM requests
+WHERE position > ? AND position <= ? ORDER BY position
+"""
+
+# The oldest requests, and what they weigh.
+OLDEST: Final = """
+SELECT max(position), sum(events), sum(length(body)) FROM
+    (SELECT position, events, body FROM requests WHERE position <= ? ORDER BY position LIMIT ?)
+    AS oldest
+"""
+
+REMOVE: Final = "DELETE FROM requests WHERE position <= ?"
+LIGHTEN: Final = "UPDATE backlog SET events = events - ?, bytes = bytes - ? WHERE id = 1"
+RESUME: Final = "UPDATE backlog SET head = ? WHERE id = 1 AND head < ?"
+BACKLOG: Final = "SELECT events, bytes FROM backlog WHERE id = 1"
+ACCEPTED: Final = "SELECT environment, events FROM accepted"
+_NO_LIMIT: Final = 2**63 - 1
+
+# What was accepted and waits. A request that is tried again is no part of it: it is quarantined.
+WAITING: Final = """
+SELECT environment, sum(events) FROM requests
+WHERE position > ? AND origin IS NULL GROUP BY environment
+"""
+
+
+class InboxRequest(NamedTuple):
+    """One accepted request: ``events`` lines of NDJSON in ``body``. ``origin`` is the quarantined
+    request that this one is again, if it is one."""
+
+    position: int
+    environment: str
+    received_at: Instant
+    events: int
+    body: bytes
+    origin: int | None = None
+
+
+class Backlog(NamedTuple):
+    """What waits: events, and bytes of bodies."""
+
+    events: int
+    bytes: int
+
+
+class Inbox:
+    """The requests of one inbox store."""
+
+    def __init__(self, store: Store, bytes_max: int = limits.INBOX_BYTES_MAX) -> None:
+        """``bytes_max`` bounds the bodies that wait; beyond it requests are refused."""
+        self._store = store
+        self._bytes_max = bytes_max
+
+    def add(
+        self,
+        transaction: Transaction,
+        environment: str,
+        received_at: Instant,
+        events: int,
+        body: bytes,
+    ) -> int:
+        """Queue an accepted request and return its position.
+
+        Raises ``TooManyRequests`` when the bodies that wait leave no room for this one.
+        """
+        position = _take_place(transaction, events, len(body), self._bytes_max)
+        if position is None:
+            raise self._full(transaction, len(body))
+        transaction.run(ADD, position, environment, received_at, events, body, None)
+        transaction.run(ACCEPT, environment, events)
+        return position
+
+    def add_again(
+        self,
+        transaction: Transaction,
+        environment: str,
+        received_at: Instant,
+        events: int,
+        body: bytes,
+        origin: int,
+    ) -> int:
+        """Queue the quarantined request ``origin`` once more: accepted it was already, and an
+        operator is never refused for want of room."""
+        position = _take_place(transaction, events, len(body), _NO_LIMIT)
+        assert position is not None
+        transaction.run(ADD, position, environment, received_at, events, body, origin)
+        return position
+
+    def take(self, after: int, bytes_max: int, events_max: int) -> list[InboxRequest]:
+        """The requests that follow position ``after``, up to both bounds; one at least, if any."""
+        with self._store.reading() as transaction:
+            weights = transaction.all(WEIGHTS, after, events_max)
+            if not weights:
+                return []
+            last = _last_that_fits(
+                cast("list[tuple[int, int, int]]", weights), bytes_max, events_max
+            )
+            rows = transaction.all(TAKE, after, last)
+        return [InboxRequest(*row) for row in rows]  # type: ignore[arg-type]
+
+    def remove(self, through: int) -> None:
+        """Drop the requests up to position ``through``, a bounded number in each transaction."""
+        while self._remove_some(through):
+            pass
+
+    def head(self) -> int:
+        """The largest position ever given out; 0 before the first."""
+        with self._store.reading() as transaction:
+            row = transaction.one(HEAD)
+            assert row is not None
+            return cast("int", row[0])
+
+    def resume_after(self, position: int) -> None:
+        """Give out only positions beyond ``position`` from now on.
+
+        The state may know positions that the inbox does not: one of the two was restored.
+        """
+        if self.head() < position:
+            with self._store.writing() as transaction:
+                transaction.run(RESUME, position, position)
+
+    def backlog(self) -> Backlog:
+        """What waits now."""
+        with self._store.reading() as transaction:
+            return _backlog(transaction)
+
+    def accepted(self) -> dict[str, int]:
+        """How many events each environment has ever had accepted."""
+        with self._store.reading() as transaction:
+            return self.accepted_in(transaction)
+
+    def accepted_in(self, transaction: Transaction) -> dict[str, int]:
+        """``accepted`` as of a snapshot of the inbox store."""
+        return _by_environment(transaction, ACCEPTED)
+
+    def waiting_after(self, transaction: Transaction, position: int) -> dict[str, int]:
+        """Accepted events of each environment beyond ``position``, as of a snapshot."""
+        return _by_environment(transaction, WAITING, position)
+
+    def _full(self, transaction: Transaction, size: int) -> TooManyRequests:
+        waiting = _backlog(transaction)
+        excess = waiting.bytes + size - self._bytes_max
+        seconds = 1 + excess // limits.FOLD_BYTES_PER_SECOND
+        return TooManyRequests(
+            f"{waiting.bytes} bytes of accepted events wait to be counted and the limit is "
+            f"{self._bytes_max}; try again later",
+            retry_after_seconds=min(seconds, limits.RETRY_AFTER_SECONDS_MAX),
+        )
+
+    def _remove_some(self, through: int) -> bool:
+        """Whether there may be more to remove."""
+        with self._store.writing() as transaction:
+            row = transaction.one(OLDEST, through, limits.INBOX_ROWS_REMOVED_MAX)
+            assert row is not None
+            last, events, size = row
+            if last is None:
+                return False
+            removed = transaction.run(REMOVE, last)
+            transaction.run(LIGHTEN, events, size)
+        return removed == limits.INBOX_ROWS_REMOVED_MAX
+
+
+def _by_environment(transaction: Transaction, sql: str, *values: int) -> dict[str, int]:
+    return dict(cast("Iterable[tuple[str, int]]", transaction.all(sql, *values)))
+
+
+def _take_place(transaction: Transaction, events: int, size: int, bytes_max: int) -> int | None:
+    """The next position, or None when there is no room."""
+    rows = transaction.all(TAKE_PLACE, events, size, size, bytes_max)
+    return cast("int", rows[0][0]) if rows else None
+
+
+def _backlog(transaction: Transaction) -> Backlog:
+    row = transaction.one(BACKLOG)
+    assert row is not None
+    return Backlog(*cast("tuple[int, int]", row))
+
+
+def _last_that_fits(
+    weights: Iterable[tuple[int, int, int]], bytes_max: int, events_max: int
+) -> int:
+    """The last position within the bounds; the first position in any case."""
+    last = None
+    for position, events, size in weights:
+        events_max -= events
+        bytes_max -= size
+        if last is not None and (events_max < 0 or bytes_max < 0):
+            break
+        last = position
+    assert last is not None
+    return last

@@ -1,0 +1,158 @@
+"""Event requests: validated whole, and turned into the flat lines that the inbox keeps.
+
+Owns: what an event is (DESIGN 4.2, 4.5, 4.7). Promises: a body is accepted whole or refused with
+every bad event named by index, field and reason (the first 20); what is accepted is one JSON object
+a line, with timestamps in UTC that DuckDB casts exactly and numbers as ``literals`` writes them.
+
+There are two readers with one meaning. ``_accept_at_once`` lets msgspec do the work and either
+accepts or gives up; ``ingest.explain`` says what an event is, field by field, and is asked whenever
+the other gave up. A test holds the two against each other: whatever the first accepts, the second
+accepts with the same lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from tallystick import limits
+from tallystick.clock import Instant, from_datetime
+from tallystick.errors import PayloadTooLarge
+from tallystick.ingest.explain import accept_explained, too_large_events
+from tallystick.ingest.literals import INTEGER_END, line_number
+from tallystick.ingest.timestamps import instant_of, line_timestamp
+
+_Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARS_MAX)]
+
+
+class _Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    customerId: _Text  # noqa: N815 - wire names
+    eventName: _Text  # noqa: N815
+    idempotencyKey: _Text  # noqa: N815
+    # Any, because only of untyped numbers msgspec hands over the literal.
+    dimensions: dict[str, Any] | UnsetType | None = UNSET
+    resourceId: _Text | UnsetType | None = UNSET  # noqa: N815
+    timestamp: str | UnsetType = UNSET
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    events: Annotated[list[_Event], Meta(min_length=1, max_length=limits.EVENTS_PER_REQUEST_MAX)]
+
+
+_DECODER: Final = msgspec.json.Decoder(_Body, float_hook=line_number)
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+_Moments: TypeAlias = list[datetime]
+_SEVEN_DIGITS = re.compile(r"\.[0-9]{7}")
+
+
+class AcceptedEvents(NamedTuple):
+    """What the inbox keeps of a request: NDJSON, one line an event, and how many there are."""
+
+    lines: bytes
+    events: int
+
+
+def accept_events(body: bytes, now: Instant, future_us: int) -> AcceptedEvents:
+    """The lines of an event request; timestamps may be ``future_us`` microseconds ahead of ``now``.
+
+    Raises ``BadInput`` naming what is wrong with each bad event, or ``PayloadTooLarge``.
+    """
+    if len(body) > limits.BODY_BYTES_MAX:
+        raise PayloadTooLarge(f"the body is larger than {limits.BODY_BYTES_MAX} bytes")
+    accepted = _accept_at_once(body, now, future_us)
+    if accepted is None:
+        lines = accept_explained(body, now, future_us)
+        accepted = AcceptedEvents(_ENCODER.encode_lines(lines), len(lines))
+    return accepted
+
+
+def _accept_at_once(body: bytes, now: Instant, future_us: int) -> AcceptedEvents | None:
+    """The lines of a body without any oddity, or None to have it explained.
+
+    An escape and each thing that msgspec does not see are reasons to give up.
+    """
+    if b"\\" in body or too_large_events(body):
+        return None
+    try:
+        events = _DECODER.decode(body).events
+        if not _plain(events) or (b'"$' in body and _reserved(events)):
+            return None
+        lines = _ENCODER.encode_lines(events)
+        # Without escapes, encoding repeats every colon that was sent, in names, values and between
+        # them, but for the one after "events". A colon less: a name was given twice.
+        if lines.count(b":") + 1 != body.count(b":"):
+            return None
+        if _settle(events, lines, now, future_us):
+            lines = _ENCODER.encode_lines(events)
+    except (ValueError, OverflowError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
+    return AcceptedEvents(lines, len(events))
+
+
+def _plain(events: Sequence[_Event]) -> bool:
+    """Whether dimensions hold no objects, no arrays and no integer of unusual length."""
+    for event in events:
+        if event.dimensions:
+            for value in event.dimensions.values():
+                kind = type(value)
+                if kind is int:
+                    if not -INTEGER_END < value < INTEGER_END:
+                        return False
+                elif kind is dict or kind is list:
+                    return False
+    return True
+
+
+def _reserved(events: Sequence[_Event]) -> bool:
+    return any(event.eventName.startswith("$") for event in events)
+
+
+def _settle(events: Sequence[_Event], lines: bytes, now: Instant, future_us: int) -> bool:
+    """Make timestamps what lines hold and drop nulls; whether anything changed."""
+    changed = False
+    stamps = [event.timestamp for event in events if event.timestamp is not UNSET]
+    if stamps and not _usual(stamps, now + future_us):
+        for event in events:
+            if event.timestamp is not UNSET:
+                event.timestamp = line_timestamp(instant_of(event.timestamp, now, future_us))
+        changed = True
+    if b'":null' in lines:
+        changed |= _drop_nulls(events)
+    return changed
+
+
+def _drop_nulls(events: Sequence[_Event]) -> bool:
+    changed = False
+    for event in events:
+        if event.dimensions is None:
+            event.dimensions, changed = UNSET, True
+        if event.resourceId is None:
+            event.resourceId, changed = UNSET, True
+    return changed
+
+
+def _usual(stamps: list[str], latest: int) -> bool:
+    """Whether DuckDB casts all of them exactly as they are, and none is later than ``latest``.
+
+    DuckDB wants upper case, ignores offsets and takes more than RFC 3339 allows; msgspec takes just
+    that, rounding where we cut.
+    """
+    moments = msgspec.convert(stamps, _Moments)
+    text = "\n".join(stamps)
+    if (
+        text.count("-") != 2 * len(stamps)
+        or text.count("+") != text.count("+00:00")
+        or "t" in text
+        or "z" in text
+        or _SEVEN_DIGITS.search(text)
+    ):
+        return False
+    try:
+        return from_datetime(max(moments)) <= latest
+    except TypeError:  # some with an offset, some without
+        return False
