@@ -18,6 +18,7 @@ from tallystick.folder import DataFolder
 from tallystick.process.link import Link
 from tallystick.process.loops import backoff_seconds, run_steps
 from tallystick.process.owner import OwnerLock
+from tallystick.process.pids import remove_pid, write_pid
 from tallystick.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,10 +29,11 @@ def run_worker(settings: Settings, link: Link | None, owner_descriptor: int | No
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    folder = DataFolder(settings.data_dir)
     with ExitStack() as stack:
         if owner_descriptor is None:
-            lock = OwnerLock.take(DataFolder(settings.data_dir))
-            stack.callback(lock.release)
+            stack.callback(OwnerLock.take(folder).release)
+        stack.callback(remove_pid, write_pid(folder, "worker", 0))
         worker = stack.enter_context(open_worker(settings))
         upkeep = threading.Thread(
             target=_keep_up, args=(worker.upkeep_step, stop), name="upkeep", daemon=True
