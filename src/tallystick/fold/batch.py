@@ -2,8 +2,8 @@
 
 Owns: the temp tables ``incoming`` (what was taken) and ``events`` (what is new), both of one
 connection and replaced by each batch. The lines go through a file in shared memory, because that
-is where DuckDB reads JSON fastest (docs/decisions/ has the figures). Promises: rows keep the order of
-positions; a body that does not hold as many lines as its row says raises ``DamagedData``.
+is where DuckDB reads JSON fastest (docs/decisions/ has the figures). Promises: rows keep the order
+of positions; a body that does not hold as many lines as its row says raises ``DamagedData``.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ class Owner:
         epoch, position = read_partition(transaction)
         if epoch != self.epoch:
             raise LostOwnership(
-                f"another worker owns this data folder since epoch {epoch}; this one was {self.epoch}"
+                f"another worker owns this data folder since epoch {epoch}; "
+                f"this one was {self.epoch}"
             )
         return position
 

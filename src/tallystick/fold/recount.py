@@ -125,14 +125,11 @@ class Recounter:
         with self._state.reading() as transaction:
             seq = self._rules.refresh(transaction)
             chunk = next_chunk(recount, live_files(transaction, "archive", "event"))
-            if chunk is None:
-                measured = None
-            else:
-                measured = self._measure(transaction, seq, recount, chunk)
-        if chunk is None or measured is None:
-            self._flip(recount)
-        else:
+            measured = chunk and self._measure(transaction, seq, recount, chunk)
+        if chunk and measured:
             self._commit(recount, chunk, measured)
+        else:
+            self._flip(recount)
         return True
 
     def _next(self) -> Recount | None:
@@ -205,7 +202,7 @@ class Recounter:
             if self._meterer.changed_since(transaction, measured):
                 return
             add_to_counters(transaction, measured.parts)
-            named = uniques and add_file(transaction, uniques, self._clock.now())
+            named = None if uniques is None else add_file(transaction, uniques, self._clock.now())
             transaction.run(MOVE, chunk.position, chunk.file, chunk.row_next or 0, recount.id)
             reach("recount.before_commit")
         reach("recount.after_commit")

@@ -29,7 +29,8 @@ WAIT_SECONDS = 1.0
 
 # The oldest reports that wait.
 OLDEST = """
-SELECT seq, environment, customer, resource, feature, value, key, created_at, received_at, dimensions
+SELECT seq, environment, customer, resource, feature, value, key, created_at, received_at,
+       dimensions
 FROM reports_waiting ORDER BY seq LIMIT ?
 """
 

@@ -177,7 +177,7 @@ class Fold:
     def _write(self, requests: Sequence[InboxRequest]) -> Written:
         batch, hi, lo = batches.load(self._connection, requests, self._lines_file)
         self._keys.forget_before(first_live_bucket(requests[0].received_at, self._window_us))
-        fresh = self._keys.first_of_batch(hi, lo) & ~self._keys.contains(hi, lo)
+        fresh = self._keys.fresh(hi, lo)
         batches.keep(self._connection, fresh)
         archive = self._recorder.events("event")
         reach("fold.after_archive_file")

@@ -61,7 +61,7 @@ class Upkeep:
             state=state, connection=connection, data_folder=data_folder, epoch=owner.epoch,
             confirm=owner.confirm, window_us=window_us,
         )  # fmt: skip
-        self._merging: Iterator[bool] | None = None
+        self._merging: Iterator[None] | None = None
         self._tidy_at = 0.0
 
     def step(self) -> bool:
@@ -70,7 +70,7 @@ class Upkeep:
             self._tidy_at = time.monotonic() + TIDY_SECONDS
             if self.tidy():
                 return True
-        return self._merge_keys() or self.merge_archive()
+        return self._tend_keys() or self.merge_archive()
 
     def tidy(self) -> bool:
         """Expire what left the window and delete what nothing names; whether anything went."""
@@ -103,32 +103,31 @@ class Upkeep:
             )
         reach("merge.after_commit")
 
-    def _merge_keys(self) -> bool:
-        """Go on with the merge of key runs under way, or begin one; False when none is wanted."""
+    def _tend_keys(self) -> bool:
+        """Go on with the work on key runs under way, or begin some; False when none is wanted."""
         if self._merging is None:
-            self._merging = self._next_key_merge()
-        if self._merging is not None and next(self._merging, None) is None:
-            self._merging = None
+            self._merging = self._next_key_work()
+        for _ in self._merging:
             return True
-        return self._merging is not None
+        self._merging = None
+        return False
 
-    def _next_key_merge(self) -> Iterator[bool] | None:
-        kinds: tuple[Kind, ...] = ("keys", "uniques")
-        for kind in kinds:
+    def _next_key_work(self) -> Iterator[None]:
+        for kind, keys in self._sets.items():
             with self._state.reading() as transaction:
                 files = key_merge.plan(live_files(transaction, kind))
             if files is not None:
-                return self._key_merge(kind, files)
-        return None
+                yield from self._key_merge(kind, files)
+            yield from keys.tend()
 
-    def _key_merge(self, kind: Kind, files: Sequence[ManifestFile]) -> Iterator[bool]:
+    def _key_merge(self, kind: Kind, files: Sequence[ManifestFile]) -> Iterator[None]:
         name = self._owner.file_name("keys", kind, "run")
         level = max(file.level for file in files) + 1
         for draft in key_merge.merge(self._data_folder, files, name, self._owner.epoch, level):
             if draft is not None:
                 with suppress(_Stale):
                     self._replace_runs(kind, files, draft)
-            yield True
+            yield
 
     def _replace_runs(self, kind: Kind, files: Sequence[ManifestFile], draft: FileDraft) -> None:
         now = self._clock.now()

@@ -1,9 +1,9 @@
 """The worker: everything the owner of a data folder does, in bounded steps.
 
 ``step`` is the hot path: fold, archive reports, recount, in turn. ``upkeep_step`` is everything
-that may wait (merges, expiry, garbage) and runs in a thread of its own with an engine of its own; what
-the two share is safe for that: the store, the key sets, the owner's file names. The endless loops
-live in ``process/worker.py``; tests and the simulation drive the same steps.
+that may wait (merges, expiry, garbage) and runs in a thread of its own with an engine of its own;
+what the two share is safe for that: the store, the key sets, the owner's file names. The endless
+loops live in ``process/worker.py``; tests and the simulation drive the same steps.
 """
 
 from __future__ import annotations
