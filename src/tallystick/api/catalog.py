@@ -1,0 +1,22 @@
+"""The routes of what is configured, noun by noun."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tallystick.api import (
+    catalog_customers,
+    catalog_features,
+    catalog_plans,
+    catalog_products,
+    catalog_subscriptions,
+)
+from tallystick.api.http import Route
+
+ROUTES: Final[tuple[Route, ...]] = (
+    *catalog_products.ROUTES,
+    *catalog_features.ROUTES,
+    *catalog_plans.ROUTES,
+    *catalog_customers.ROUTES,
+    *catalog_subscriptions.ROUTES,
+)

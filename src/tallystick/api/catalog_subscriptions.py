@@ -1,0 +1,181 @@
+"""Subscriptions over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from tallystick.api.catalog_query import one_of
+from tallystick.api.http import QueryParam, Reply, Request, Route
+from tallystick.api.pagination import (
+    CREATED_AT_PARAMS,
+    PAGE_PARAMS,
+    read_created_at,
+    read_window,
+)
+from tallystick.catalog import effects, subscriptions
+from tallystick.catalog import subscription_view as view
+from tallystick.catalog.shapes.replies import ProvisionReply, SubscriptionReply
+from tallystick.catalog.shapes.subscriptions import (
+    CancelSubscription,
+    MigrateSubscription,
+    ProvisionSubscription,
+    UpdateSubscription,
+)
+from tallystick.catalog.subscriptions import Subscription
+from tallystick.clock import Instant
+from tallystick.store import Transaction
+
+if TYPE_CHECKING:
+    from tallystick.app import Services
+
+_STATUSES: Final = (
+    "PAYMENT_PENDING", "ACTIVE", "EXPIRED", "IN_TRIAL", "CANCELED", "NOT_STARTED",
+)  # fmt: skip
+_PRICING_TYPES: Final = ("FREE", "PAID", "CUSTOM")
+
+
+def provision(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A new subscription."""
+    body = request.read(ProvisionSubscription)
+
+    def change(now: Instant) -> Subscription:
+        return subscriptions.provision(transaction, request.environment, body, now)
+
+    made, now = _settled(services, transaction, request.environment, body.customer_id, change)
+    return Reply(
+        {
+            "id": made.id,
+            "status": "SUCCESS",
+            "subscription": view.answer(made, now),
+            "isScheduled": made.start > now,
+        }
+    )
+
+
+def retrieve(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """One subscription."""
+    found = subscriptions.find(transaction, request.environment, request.args["id"])
+    return Reply(view.answer(found, services.clock.now()))
+
+
+def page(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """Subscriptions, a page at a time."""
+    query = request.query
+    wanted = view.SubscriptionFilter(
+        customer=query.id("customerId"),
+        plan=query.id("planId"),
+        resource=query.id("resourceId"),
+        statuses=one_of(query, "status", _STATUSES),
+        pricing_types=one_of(query, "pricingType", _PRICING_TYPES),
+        created=read_created_at(query),
+    )
+    now, window = services.clock.now(), read_window(query)
+    return Reply(view.page(transaction, request.environment, wanted, window, now))
+
+
+def update(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A changed subscription."""
+    body = request.read(UpdateSubscription)
+    return _changed(
+        services, transaction, request,
+        lambda id_, now: subscriptions.update(transaction, request.environment, id_, body, now),
+    )  # fmt: skip
+
+
+def cancel(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A subscription that ends."""
+    body = request.read(CancelSubscription)
+    return _changed(
+        services, transaction, request,
+        lambda id_, now: subscriptions.cancel(transaction, request.environment, id_, body, now),
+    )  # fmt: skip
+
+
+def migrate(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A subscription to the newest version of its plan."""
+    body = request.read(MigrateSubscription)
+    return _changed(
+        services, transaction, request,
+        lambda id_, now: subscriptions.migrate(transaction, request.environment, id_, body, now),
+    )  # fmt: skip
+
+
+def _changed(
+    services: Services,
+    transaction: Transaction,
+    request: Request,
+    change: Callable[[str, Instant], Subscription],
+) -> Reply:
+    """A change of the subscription that the path names."""
+    found = subscriptions.find(transaction, request.environment, request.args["id"])
+    changed, now = _settled(
+        services, transaction, request.environment, found.customer,
+        lambda now: change(found.id, now),
+    )  # fmt: skip
+    return Reply(view.answer(changed, now))
+
+
+def _settled(
+    services: Services,
+    transaction: Transaction,
+    environment: str,
+    customer: str,
+    change: Callable[[Instant], Subscription],
+) -> tuple[Subscription, Instant]:
+    """Make a change, and count anew what it moves."""
+    now = services.clock.now()
+    before = effects.placements(services, transaction, environment, customer)
+    changed = change(now)
+    effects.settle(services, transaction, environment, customer, before, now)
+    return changed, now
+
+
+ROUTES: Final = (
+    Route(
+        method="POST", path="/api/v1/subscriptions", handler=provision, runs="write", status=201,
+        summary="Subscribe a customer to a plan", tag="Subscriptions",
+        body=ProvisionSubscription, reply=ProvisionReply,
+        description="It starts now, or at `startDate`, past or future. Another plan of a product "
+        "that allows one subscription replaces the active one (a plan change). What concerns "
+        "money is stored and echoed.",
+    ),
+    Route(
+        method="GET", path="/api/v1/subscriptions", handler=page, runs="query", page=True,
+        summary="List subscriptions", tag="Subscriptions", reply=SubscriptionReply,
+        description="In the order of creation, ended ones included.",
+        query=(
+            *PAGE_PARAMS,
+            *CREATED_AT_PARAMS,
+            QueryParam("customerId", "Only this customer's."),
+            QueryParam("planId", "Only those to this plan."),
+            QueryParam("resourceId", "Only those of this resource."),
+            QueryParam("status", f"Only these statuses: {', '.join(_STATUSES)}."),
+            QueryParam("pricingType", f"Only these: {', '.join(_PRICING_TYPES)}."),
+        ),
+    ),
+    Route(
+        method="GET", path="/api/v1/subscriptions/{id}", handler=retrieve,
+        summary="Get a subscription", tag="Subscriptions", reply=SubscriptionReply,
+        description="`subscriptionEntitlements` are its overrides alone.",
+    ),
+    Route(
+        method="PATCH", path="/api/v1/subscriptions/{id}", handler=update, runs="write",
+        summary="Change a subscription", tag="Subscriptions", body=UpdateSubscription,
+        reply=SubscriptionReply,
+        description="What is omitted stays; lists and objects are replaced whole. Overrides hold "
+        "from now on.",
+    ),
+    Route(
+        method="POST", path="/api/v1/subscriptions/{id}/cancel", handler=cancel, runs="write",
+        summary="End a subscription", tag="Subscriptions", body=CancelSubscription,
+        reply=SubscriptionReply,
+        description="Now (the default), at the end of the billing period, or at `endDate`.",
+    ),
+    Route(
+        method="POST", path="/api/v1/subscriptions/{id}/migrate", handler=migrate, runs="write",
+        summary="Move to the newest version of the plan", tag="Subscriptions",
+        body=MigrateSubscription, reply=SubscriptionReply,
+        description="Now (the default) or at the end of the billing period.",
+    ),
+)  # fmt: skip

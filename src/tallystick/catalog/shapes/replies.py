@@ -1,0 +1,216 @@
+"""What callers are answered about each noun, as it is documented; a test compares the two.
+
+Answers are plain objects; beside these fields they may echo what was sent.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal, TypedDict
+
+from tallystick.catalog.shapes.common import Metadata, PricingType, ResetPeriod
+from tallystick.catalog.shapes.features import (
+    EnumValue,
+    FeatureStatus,
+    FeatureType,
+    MeterType,
+    UnitTransformation,
+)
+from tallystick.catalog.shapes.plans import Behavior, Cadence, TrialConfig, Widget
+from tallystick.catalog.shapes.products import ProductSettings, UsageResetCutoffRule
+from tallystick.core.meters import Meter
+
+
+class IdReply(TypedDict):
+    """What was removed."""
+
+    id: str
+
+
+class TaskReply(TypedDict):
+    """A task to follow; none, because the work is done when the call returns."""
+
+    taskId: str | None
+
+
+class ProductReply(TypedDict):
+    """A product."""
+
+    id: str
+    displayName: str
+    description: str | None
+    metadata: Metadata
+    multipleSubscriptions: bool
+    status: Literal["PUBLISHED", "ARCHIVED"]
+    productSettings: ProductSettings | None
+    usageResetCutoffRule: UsageResetCutoffRule
+    createdAt: datetime
+    updatedAt: datetime
+
+
+class FeatureReply(TypedDict):
+    """A feature."""
+
+    id: str
+    displayName: str
+    description: str | None
+    featureType: FeatureType
+    featureStatus: FeatureStatus
+    meterType: MeterType
+    meter: Meter | None
+    enumConfiguration: list[EnumValue] | None
+    unitTransformation: UnitTransformation | None
+    featureUnits: str | None
+    featureUnitsPlural: str | None
+    metadata: Metadata
+    createdAt: datetime
+    updatedAt: datetime
+
+
+class ItemReply(TypedDict):
+    """An entitlement, by name."""
+
+    id: str
+    type: Literal["FEATURE", "CREDIT"]
+
+
+class PlanReply(TypedDict):
+    """A version of a plan."""
+
+    id: str
+    productId: str
+    versionNumber: int
+    status: Literal["DRAFT", "PUBLISHED", "ARCHIVED"]
+    isLatest: bool
+    displayName: str
+    description: str | None
+    billingId: str | None
+    compatibleAddonIds: list[str] | None
+    defaultTrialConfig: TrialConfig | None
+    metadata: Metadata
+    parentPlanId: str | None
+    pricingType: PricingType | None
+    charges: dict[str, Any] | None
+    entitlements: list[ItemReply]
+    createdAt: datetime
+    updatedAt: datetime
+
+
+class _EntitlementReply(TypedDict):
+    id: str
+    behavior: Behavior
+    description: str | None
+    displayNameOverride: str | None
+    hasSoftLimit: bool | None
+    hiddenFromWidgets: list[Widget]
+    isCustom: bool | None
+    isGranted: bool
+    order: Decimal | None
+    createdAt: datetime
+    updatedAt: datetime
+
+
+class ResetReply(TypedDict):
+    """When a reset falls."""
+
+    accordingTo: str
+
+
+class FeatureEntitlementReply(_EntitlementReply):
+    """What a plan grants of a feature."""
+
+    type: Literal["FEATURE"]
+    enumValues: list[str] | None
+    hasUnlimitedUsage: bool | None
+    resetPeriod: ResetPeriod | None
+    resetPeriodConfiguration: ResetReply | None
+    usageLimit: int | None
+
+
+class CreditEntitlementReply(_EntitlementReply):
+    """Credits a plan grants."""
+
+    type: Literal["CREDIT"]
+    amount: Decimal | None
+    cadence: Cadence | None
+    dependencyFeatureId: str | None
+
+
+class CustomerReply(TypedDict):
+    """A customer."""
+
+    id: str
+    name: str | None
+    email: str | None
+    billingCurrency: str | None
+    billingId: str | None
+    couponId: str | None
+    defaultPaymentMethod: dict[str, Any] | None
+    integrations: list[dict[str, Any]] | None
+    language: str | None
+    metadata: Metadata | None
+    passthrough: dict[str, Any] | None
+    timezone: str | None
+    createdAt: datetime
+    updatedAt: datetime
+    archivedAt: datetime | None
+
+
+class NewCustomersReply(TypedDict):
+    """Which imported customers are new."""
+
+    newCustomers: list[str]
+
+
+class ResourceReply(TypedDict):
+    """A resource of a customer."""
+
+    id: str
+    createdAt: datetime
+    updatedAt: datetime
+
+
+class TrialReply(TypedDict):
+    """What happens when the trial ends."""
+
+    trialEndBehavior: Literal["CONVERT_TO_PAID", "CANCEL_SUBSCRIPTION"]
+
+
+class _Overrides(TypedDict, total=False):
+    subscriptionEntitlements: list[ItemReply]
+
+
+class SubscriptionReply(_Overrides):
+    """A subscription; beside these it echoes its other terms."""
+
+    id: str
+    customerId: str
+    resourceId: str | None
+    planId: str
+    productId: str
+    status: Literal["ACTIVE", "EXPIRED", "IN_TRIAL", "CANCELED", "NOT_STARTED"]
+    pricingType: PricingType
+    paymentCollection: Literal["NOT_REQUIRED"]
+    startDate: datetime
+    endDate: datetime | None
+    effectiveEndDate: datetime | None
+    cancellationDate: datetime | None
+    cancelReason: str | None
+    billingCycleAnchor: datetime
+    currentBillingPeriodStart: datetime | None
+    currentBillingPeriodEnd: datetime | None
+    trial: TrialReply | None
+    trialEndDate: datetime | None
+    metadata: Metadata
+    createdAt: datetime
+    updatedAt: datetime
+
+
+class ProvisionReply(TypedDict):
+    """A new subscription."""
+
+    id: str
+    status: Literal["SUCCESS"]
+    subscription: SubscriptionReply
+    isScheduled: bool
