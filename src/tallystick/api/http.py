@@ -7,19 +7,18 @@ transaction and the request; how it is run is the route's business, and ``asgi.p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
-import msgspec
-
 from tallystick import limits
 from tallystick.catalog.pages import Page
-from tallystick.clock import Instant, parse_instant
+from tallystick.clock import Instant, format_instant, parse_instant
 from tallystick.errors import BadInput
+from tallystick.ingest.strict import decode_strict
+from tallystick.process.freshness import Fresh
 from tallystick.store import Transaction
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ __all__ = [
     "Request",
     "Route",
     "decode_body",
+    "freshness_headers",
     "percent_decoded",
 ]
 
@@ -47,8 +47,6 @@ AccessKind = Literal["server", "client", "public"]
 Runs = Literal["read", "write", "query", "async"]
 """``read``: on the event loop, in one snapshot; ``write``: in the state's group commit; ``query``:
 in a bounded pool of threads, in one snapshot; ``async``: an ``AsyncHandler`` on the event loop."""
-
-_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class QueryString:
@@ -99,6 +97,19 @@ class QueryString:
             raise BadInput(f"{name}: must be from {least} to {most}")
         return int(value)
 
+    def seconds(self, name: str, most: int) -> float | None:
+        """A duration within [0, most] seconds, None when it is absent."""
+        value = self.get(name)
+        if value is None:
+            return None
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds <= most:
+            raise BadInput(f"{name}: must be a number of seconds from 0 to {most}")
+        return seconds
+
     def instant(self, name: str) -> Instant | None:
         """An RFC 3339 time, UTC when it states no offset; None when it is absent."""
         value = self.get(name)
@@ -115,15 +126,23 @@ class QueryString:
 
     def nested_instants(self, name: str) -> dict[str, Instant]:
         """``nested``, with values that are RFC 3339 times."""
-        return {
-            key: _instant(f"{name}[{key}]", value) for key, value in self.nested(name).items()
-        }
+        return {key: _instant(f"{name}[{key}]", value) for key, value in self.nested(name).items()}
 
 
 class Request:
     """One call, authenticated and read."""
 
-    __slots__ = ("args", "body", "environment", "headers", "key_kind", "method", "payload", "query")
+    __slots__ = (
+        "args",
+        "body",
+        "environment",
+        "fresh",
+        "headers",
+        "key_kind",
+        "method",
+        "payload",
+        "query",
+    )
 
     def __init__(
         self,
@@ -134,6 +153,7 @@ class Request:
         body: bytes,
         environment: str,
         key_kind: str,
+        fresh: Fresh,
         payload: object = None,
     ) -> None:
         self.method = method
@@ -146,6 +166,8 @@ class Request:
         self.environment = environment
         """Of the key; '' where a route is public."""
         self.key_kind = key_kind
+        self.fresh = fresh
+        """How fresh the counters are at least: read before the handler's transaction began."""
         self.payload = payload
 
     def read(self, kind: type[T]) -> T:
@@ -171,7 +193,22 @@ class Reply:
 
     data: object
     status: int | None = None
-    headers: Mapping[str, str] = _NO_HEADERS
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def freshness_headers(fresh: Fresh, pending: Instant | None = None) -> Mapping[str, str]:
+    """How fresh an answer about usage is; ``pending``: it awaits a recount and is of that instant.
+
+    Every event accepted before ``Tally-As-Of`` is in the answer (DESIGN 4.12).
+    """
+    if pending is None:
+        return _as_of(fresh.as_of)
+    return {**_as_of(Instant(min(pending, fresh.as_of))), "Tally-Recount": "pending"}
+
+
+@lru_cache(maxsize=64)
+def _as_of(instant: Instant) -> Mapping[str, str]:
+    return MappingProxyType({"Tally-As-Of": format_instant(instant)})
 
 
 Handler: TypeAlias = "Callable[[Services, Transaction, Request], Reply]"
@@ -185,7 +222,7 @@ class QueryParam:
     name: str
     description: str
     required: bool = False
-    schema: Mapping[str, Any] = MappingProxyType({"type": "string"})
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +230,8 @@ class Route:
     """One operation: where it is, who may call it, how it runs, and how it is documented.
 
     ``body`` is decoded before the handler runs unless ``reads_body`` says that the handler reads
-    ``Request.body`` itself. ``reply`` is the type of ``data`` (of one item of it for a ``page``).
+    ``Request.body`` itself. ``reply`` is the type of ``data`` (of one item of it for a ``page``, of
+    the whole answer without ``envelope``).
     """
 
     method: Method
@@ -209,6 +247,8 @@ class Route:
     query: tuple[QueryParam, ...] = ()
     reply: Any = None
     page: bool = False
+    envelope: bool = True
+    media_type: str = "application/json"
     status: int = 200
 
 
@@ -251,29 +291,6 @@ def _instant(name: str, text: str) -> Instant:
     return found
 
 
-# An escaped NUL whose backslash is not itself escaped.
-_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-
-
 def decode_body(kind: type[T], body: bytes) -> T:
     """The body as ``kind``; nothing at all counts as ``{}``. Raises ``BadInput``."""
-    if b"\\u0000" in body and _NUL.search(body):
-        raise BadInput("body: must not contain a NUL")
-    try:
-        return cast("T", _decoder(cast("Any", kind)).decode(body or b"{}"))
-    except msgspec.ValidationError as error:
-        raise BadInput(_located(str(error))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"body: not valid JSON: {error}") from None
-
-
-@cache
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
-
-
-def _located(complaint: str) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.limit`", with the place in front."""
-    what, _, where = complaint.partition(" - at `$")
-    place = where.rstrip("`").removeprefix(".") or "body"
-    return f"{place}: {what[:1].lower()}{what[1:]}"
+    return decode_strict(body or b"{}", kind)

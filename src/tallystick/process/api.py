@@ -12,7 +12,7 @@ import uvicorn
 
 from tallystick import limits
 from tallystick.api.asgi import Api
-from tallystick.api.routes import ROUTES
+from tallystick.api.routes import build_app
 from tallystick.app import open_services
 from tallystick.process.link import Link
 from tallystick.process.listener import BACKLOG, bind, url_of
@@ -40,7 +40,7 @@ def run_api(settings: Settings, link: Link | None, socket_descriptor: int | None
     """
     listener = _listener(settings, socket_descriptor)
     services = open_services(settings)
-    api = Api(services, ROUTES, name)
+    api = build_app(services, name)
 
     def ready() -> None:
         # What lives until the end need not be looked at by every collection.

@@ -165,6 +165,19 @@ CREATE TABLE usage_keys (
 
 CREATE INDEX usage_keys_by_age ON usage_keys (claimed_at);
 
+-- Answers to requests that carried an Idempotency-Key header, for a day.
+CREATE TABLE replies (
+    environment TEXT    NOT NULL,
+    key         TEXT    NOT NULL,
+    request     BLOB    NOT NULL,     -- SHA-256 of method, path and body
+    status      INTEGER NOT NULL,
+    body        BLOB    NOT NULL,
+    made_at     INTEGER NOT NULL,
+    PRIMARY KEY (environment, key)
+) WITHOUT ROWID;
+
+CREATE INDEX replies_by_age ON replies (made_at);
+
 -- Customers with at least one archived event or usage report: only they can need a recount.
 CREATE TABLE archived_customers (
     environment TEXT NOT NULL,

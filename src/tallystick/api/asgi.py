@@ -1,0 +1,157 @@
+"""The ASGI application: from a connection's request to its answer.
+
+Owns: the order of things (route, key, body, handler, answer), and where each kind of handler runs:
+reads on the event loop, writes in the state's group commit, queries in a bounded pool of threads.
+Promises: whatever a handler raises becomes an answer; a write is answered after its commit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from tallystick.access import Access
+from tallystick.api.answers import Answer, answer, error_answer, unexpected_answer
+from tallystick.api.auth import KeyRing, authenticate
+from tallystick.api.bodies import Bodies, ClientGone, Receive
+from tallystick.api.http import AsyncHandler, Handler, QueryString, Request, Route, decode_body
+from tallystick.api.metrics import RouteCounts, SharedCounts
+from tallystick.api.replay import KEY_HEADER, answer_once
+from tallystick.api.router import Router
+from tallystick.api.stigg_paths import STIGG_OPERATIONS
+from tallystick.api.waiting import QueryPool, settled
+from tallystick.errors import MethodNotAllowed, NotFound, NotSupported, TallystickError
+
+if TYPE_CHECKING:
+    from tallystick.app import Services
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Scope = Mapping[str, Any]
+
+_NOBODY = Access("", "public")
+
+
+class Endpoint:
+    """A route and what is counted about it."""
+
+    __slots__ = ("counts", "route", "takes_body")
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.takes_body = route.body is not None
+        self.counts = RouteCounts(route.method, route.path)
+
+
+class Api:
+    """The application of one API process."""
+
+    def __init__(self, services: Services, routes: Iterable[Route], shared: SharedCounts) -> None:
+        """``shared`` is told what this process counts."""
+        endpoints = [Endpoint(route) for route in routes]
+        self._services = services
+        self._router = Router((each.route.method, each.route.path, each) for each in endpoints)
+        self._stigg = Router((method, path, None) for method, path in STIGG_OPERATIONS)
+        self._keys = KeyRing(services.state)
+        self._bodies = Bodies()
+        self._queries = QueryPool(services.state)
+        self._unrouted = RouteCounts("", "none")
+        self._shared = shared
+        shared.own.routes = [*(each.counts for each in endpoints), self._unrouted]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await _other_protocol(scope, receive, send)
+            return
+        began = time.perf_counter()
+        counts = self._unrouted
+        try:
+            endpoint, args = self._find(scope["method"], scope["raw_path"])
+            counts = endpoint.counts
+            answered = await self._answer(endpoint, args, scope, receive)
+        except TallystickError as error:
+            answered = error_answer(error)
+        except ClientGone:
+            return
+        except Exception as error:
+            answered = unexpected_answer(error)
+        status, headers, body = answered
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        counts.observe(status, time.perf_counter() - began)
+        self._shared.changed()
+
+    def close(self) -> None:
+        """End the threads of the query pool."""
+        self._queries.close()
+
+    def _find(self, method: str, raw_path: bytes) -> tuple[Endpoint, Mapping[str, str]]:
+        try:
+            return self._router.find(method, raw_path)
+        except (NotFound, MethodNotAllowed):
+            self._refuse_stigg_operation(method, raw_path)
+            raise
+
+    def _refuse_stigg_operation(self, method: str, raw_path: bytes) -> None:
+        """Raise ``NotSupported`` for what Stigg has and this product has not."""
+        try:
+            self._stigg.find(method, raw_path)
+        except (NotFound, MethodNotAllowed):
+            return
+        raise NotSupported("this part of Stigg's API is not part of Tallystick")
+
+    async def _answer(
+        self, endpoint: Endpoint, args: Mapping[str, str], scope: Scope, receive: Receive
+    ) -> Answer:
+        route = endpoint.route
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        access = _NOBODY
+        if route.access != "public":
+            access = authenticate(self._keys, headers, route.access)
+        query = QueryString(scope["query_string"])
+        body = b""
+        if endpoint.takes_body:
+            body = await self._bodies.read(receive, headers.get(b"content-length"))
+        try:
+            fresh = self._services.freshness.read()
+            request = Request(route.method, args, query, headers, body, *access, fresh)
+            if endpoint.takes_body and not route.reads_body:
+                request.payload = decode_body(route.body, body)
+            return await self._run(route, request, scope["raw_path"])
+        finally:
+            self._bodies.release(len(body))
+
+    async def _run(self, route: Route, request: Request, raw_path: bytes) -> Answer:
+        services = self._services
+        if route.runs == "async":
+            reply = await cast("AsyncHandler", route.handler)(services, request)
+            return answer(reply, route.status)
+        handler = cast("Handler", route.handler)
+        if route.runs == "read":
+            with services.state.reading() as transaction:
+                return answer(handler(services, transaction, request), route.status)
+        if route.runs == "query":
+            return await self._queries.run(
+                lambda transaction: answer(handler(services, transaction, request), route.status)
+            )
+        if KEY_HEADER in request.headers:
+            return await settled(
+                services.state_writer.submit(
+                    lambda transaction: answer_once(services, route, request, raw_path, transaction)
+                )
+            )
+        written = services.state_writer.submit(
+            lambda transaction: handler(services, transaction, request)
+        )
+        return answer(await settled(written), route.status)
+
+
+async def _other_protocol(scope: Scope, receive: Receive, send: Send) -> None:
+    """The server's start and end; anything else (a WebSocket) is closed."""
+    if scope["type"] != "lifespan":
+        await send({"type": "websocket.close"})
+        return
+    for event in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{event}.complete"})

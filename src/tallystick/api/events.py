@@ -1,0 +1,80 @@
+"""``POST /api/v1/events``: the hot path in. Answered once the inbox has it for good."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from tallystick import limits
+from tallystick.api.http import Reply, Request, Route
+from tallystick.api.waiting import settled
+from tallystick.clock import HOUR
+from tallystick.ingest.events import accept_events
+
+if TYPE_CHECKING:
+    from tallystick.app import Services
+
+_AT_ONCE_BYTES_MAX: Final = 256 * limits.KIB
+"""Larger bodies are validated on a thread, so that they do not hold up everyone else."""
+
+
+class EventItem(msgspec.Struct, rename="camel"):
+    """Something that happened, as it is reported."""
+
+    customer_id: str
+    event_name: str
+    idempotency_key: str
+    dimensions: dict[str, str | int | float | bool | None] | None = None
+    resource_id: str | None = None
+    timestamp: str | None = None
+
+
+class EventsRequest(msgspec.Struct):
+    """1 to 1,000 events, accepted or refused together."""
+
+    events: list[EventItem]
+
+
+class NoData(msgspec.Struct):
+    """Nothing to tell."""
+
+
+async def report_events(services: Services, request: Request) -> Reply:
+    """Accept events: 2xx says that they survive anything from now on."""
+    now = services.clock.now()
+    future_us = services.settings.event_future_hours * HOUR
+    body = request.body
+    if len(body) <= _AT_ONCE_BYTES_MAX:
+        accepted = accept_events(body, now, future_us)
+    else:
+        accepted = await asyncio.to_thread(accept_events, body, now, future_us)
+    inbox, environment = services.inbox, request.environment
+    position = await settled(
+        services.inbox_writer.submit(
+            lambda transaction: inbox.add(
+                transaction, environment, now, accepted.events, accepted.lines
+            )
+        )
+    )
+    return Reply({}, headers={"Tally-Position": str(position)})
+
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/api/v1/events",
+        handler=report_events,
+        runs="async",
+        summary="Report events",
+        description="Accepts raw events. A 200 says that all of them are on disk; they count "
+        "within a second. One bad event refuses the request, and the message names each bad one. "
+        "An idempotency key that was seen within the window counts once. The header "
+        "`Tally-Position` is what `GET /tally/v1/sync` takes.",
+        tag="Events",
+        body=EventsRequest,
+        reads_body=True,
+        reply=NoData,
+    ),
+)

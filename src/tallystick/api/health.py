@@ -1,0 +1,205 @@
+"""How the server does: alive, ready, and its numbers for Prometheus.
+
+Owns: what "ready" means: counters no older than ``STALE_SECONDS_MAX``. What is quarantined or being
+recounted is told, and does not make a server unready.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+import msgspec
+
+from tallystick.api.answers import encode
+from tallystick.api.http import Raw, Reply, Request, Route
+from tallystick.api.metrics import Family, SharedCounts, render, request_families, single
+from tallystick.clock import SECOND, TestClock, format_instant
+from tallystick.store import Row, Transaction
+
+if TYPE_CHECKING:
+    from tallystick.app import Services
+    from tallystick.inbox.inbox import Inbox
+
+STALE_SECONDS_MAX: Final = 30
+"""The worker advances the freshness within a second when idle; older counters mean that it does
+not run, or is far behind."""
+
+FOLDED: Final = "SELECT min(position) FROM partitions"
+QUARANTINED: Final = "SELECT count(*), coalesce(sum(events), 0) FROM quarantine"
+RECOUNTS_OPEN: Final = "SELECT count(*) FROM recounts WHERE finished_at IS NULL"
+REPORTS_WAITING: Final = "SELECT count(*) FROM reports_waiting"
+OLDEST_WAITING: Final = (
+    "SELECT received_at FROM requests WHERE position > ? ORDER BY position LIMIT 1"
+)
+TOTALS: Final = """
+SELECT environment, accepted_reports, duplicate_reports, counted, duplicates, quarantined
+FROM totals ORDER BY environment
+"""
+
+
+_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: str
+
+
+class Lag(msgspec.Struct, frozen=True, rename="camel"):
+    """How far counting is behind accepting."""
+
+    positions: int
+    seconds: float
+    waiting_events: int
+    waiting_bytes: int
+
+
+class Readiness(msgspec.Struct, frozen=True, rename="camel"):
+    """Whether the server counts what it accepts, and what waits or was set aside."""
+
+    status: str
+    problems: list[str]
+    as_of: str
+    fold: Lag
+    quarantined_requests: int
+    quarantined_events: int
+    recounts_open: int
+
+
+def alive(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """The process answers."""
+    return Reply(Raw(encode(Alive("ok"))))
+
+
+def ready(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """Whether everything works that answers depend on."""
+    as_of = request.fresh.as_of
+    requests, events = _row(transaction, QUARANTINED)
+    problems = []
+    if not isinstance(services.clock, TestClock):
+        stale = (services.clock.now() - as_of) // SECOND
+        if stale > STALE_SECONDS_MAX:
+            problems.append(
+                f"the counters are of {format_instant(as_of)}: the worker does not run or lags"
+            )
+    readiness = Readiness(
+        "not ready" if problems else "ready",
+        problems,
+        format_instant(as_of),
+        _lag(services, transaction),
+        requests,
+        events,
+        _row(transaction, RECOUNTS_OPEN)[0],
+    )
+    return Reply(Raw(encode(readiness)), 503 if problems else 200)
+
+
+def _lag(services: Services, transaction: Transaction) -> Lag:
+    folded = _row(transaction, FOLDED)[0]
+    events, size = services.inbox.backlog()
+    with services.inbox_store.reading() as inbox:
+        oldest = inbox.one(OLDEST_WAITING, folded)
+    seconds = 0.0
+    if oldest is not None:
+        seconds = max(0, services.clock.now() - cast("int", oldest[0])) / SECOND
+    return Lag(max(0, services.inbox.head() - folded), seconds, events, size)
+
+
+def _row(transaction: Transaction, sql: str) -> tuple[int, ...]:
+    return cast("tuple[int, ...]", transaction.one(sql))
+
+
+@dataclass(frozen=True)
+class MetricsPage:
+    """The handler of ``/metrics``."""
+
+    shared: SharedCounts
+
+    def __call__(self, services: Services, transaction: Transaction, request: Request) -> Reply:
+        """Everything in the Prometheus text format."""
+        families = [
+            *request_families(self.shared.read()),
+            *_ledger(services.inbox, transaction),
+            *_gauges(services, transaction),
+        ]
+        return Reply(Raw(render(families), _TEXT))
+
+
+def _ledger(inbox: Inbox, transaction: Transaction) -> list[Family]:
+    accepted: list[Row] = sorted(inbox.accepted().items())
+    totals = transaction.all(TOTALS)
+    return [
+        _by_environment("events_accepted_total", "counter", "Events accepted.", accepted, 1),
+        _by_environment("reports_accepted_total", "counter", "Usage reports accepted.", totals, 1),
+        _by_environment(
+            "reports_duplicate_total", "counter", "Usage reports that were repetitions.", totals, 2
+        ),
+        _by_environment(
+            "counted_total", "counter", "Events and usage reports counted and archived.", totals, 3
+        ),
+        _by_environment(
+            "events_duplicate_total", "counter", "Events that were repetitions.", totals, 4
+        ),
+        _by_environment("events_quarantined", "gauge", "Events set aside as poison.", totals, 5),
+    ]
+
+
+def _by_environment(name: str, kind: str, help_: str, rows: list[Row], column: int) -> Family:
+    samples = [("", {"environment": str(row[0])}, cast("int", row[column])) for row in rows]
+    return Family(f"tallystick_{name}", kind, help_, samples)
+
+
+def _gauges(services: Services, transaction: Transaction) -> list[Family]:
+    lag = _lag(services, transaction)
+    quarantined = _row(transaction, QUARANTINED)[0]
+    gauges = (
+        ("fold_lag_positions", "Accepted requests that are not counted yet.", lag.positions),
+        ("fold_lag_seconds", "Age of the oldest request that is not counted.", lag.seconds),
+        ("inbox_events", "Events in the inbox.", lag.waiting_events),
+        ("inbox_bytes", "Bytes in the inbox; beyond INBOX_MAX_BYTES 429.", lag.waiting_bytes),
+        ("reports_waiting", "Usage reports to be archived.", _row(transaction, REPORTS_WAITING)[0]),
+        ("quarantined_requests", "Requests set aside as poison.", quarantined),
+        ("recounts_open", "Recounts queued or running.", _row(transaction, RECOUNTS_OPEN)[0]),
+    )
+    return [single(f"tallystick_{name}", "gauge", text, value) for name, text, value in gauges]
+
+
+def routes(shared: SharedCounts) -> tuple[Route, ...]:
+    """The routes, with the numbers that ``/metrics`` tells."""
+    return (
+        Route(
+            method="GET",
+            path="/health",
+            handler=alive,
+            summary="Is the process alive",
+            description='`{"status": "ok"}` whenever the process answers.',
+            tag="Operations",
+            access="public",
+            reply=Alive,
+            envelope=False,
+        ),
+        Route(
+            method="GET",
+            path="/ready",
+            handler=ready,
+            summary="Is the server ready",
+            description="200 while the worker counts, else 503 with the problems; how far counting "
+            "is behind, what is quarantined and which recounts are open.",
+            tag="Operations",
+            access="public",
+            reply=Readiness,
+            envelope=False,
+        ),
+        Route(
+            method="GET",
+            path="/metrics",
+            handler=MetricsPage(shared),
+            summary="Metrics",
+            description="Requests, latencies, events and lag in the Prometheus text format.",
+            tag="Operations",
+            access="public",
+            media_type=_TEXT,
+        ),
+    )

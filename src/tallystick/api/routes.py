@@ -1,0 +1,60 @@
+"""Every route there is, and the application that answers them.
+
+``python -m tallystick.api.routes`` prints the OpenAPI document (``docs/openapi.json``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tallystick.api import (
+    catalog,
+    docs_page,
+    entitlements,
+    events,
+    health,
+    history,
+    tally,
+    usage,
+)
+from tallystick.api.asgi import Api
+from tallystick.api.http import Route
+from tallystick.api.metrics import SharedCounts
+from tallystick.api.openapi import openapi
+
+if TYPE_CHECKING:
+    from tallystick.app import Services
+
+
+def build_app(services: Services, process: str) -> Api:
+    """The application of one API process; ``process`` names it among those of its server."""
+    shared = SharedCounts(services.folder.run, process)
+    return Api(services, all_routes(shared), shared)
+
+
+def all_routes(shared: SharedCounts) -> tuple[Route, ...]:
+    """Every route; ``/metrics`` tells the numbers of ``shared``."""
+    routes = (
+        *events.ROUTES,
+        *usage.ROUTES,
+        *history.ROUTES,
+        *entitlements.ROUTES,
+        *catalog.ROUTES,
+        *health.routes(shared),
+        *tally.ROUTES,
+    )
+    return (*routes, *docs_page.routes(openapi(routes)))
+
+
+def openapi_text() -> str:
+    """The document as it is kept in the repository."""
+    routes = all_routes(SharedCounts(Path(), ""))
+    text = msgspec.json.encode(openapi(routes))
+    return msgspec.json.format(text, indent=2).decode() + "\n"
+
+
+if __name__ == "__main__":
+    print(openapi_text(), end="")
