@@ -1,0 +1,164 @@
+"""Reported usage, counted anew when a rule changed: in the transaction of the change.
+
+Owns: which totals of a customer a change of rules can have moved, and rebuilding them from the
+record (the archive's reports and those that wait, one snapshot). Promises: when the change commits,
+every counter fed by reports is what the new rules make of the record; a change that moved nothing
+costs one look at the customer's counters.
+
+Use it in three steps, inside one write transaction::
+
+    before = placed_reports(transaction, rules, environment, customer)
+    ...                                                     # change the rules
+    recalculate_reports(services, transaction, environment, customer, before)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+import numpy as np
+
+from tallystick.archive.manifest import live_files
+from tallystick.archive.query import Session
+from tallystick.archive.relation import paths_of
+from tallystick.archive.reports import load_waiting_of, usage_sql
+from tallystick.clock import Instant
+from tallystick.core.parts import Part
+from tallystick.core.periods import LIFETIME, Segment, periods_between
+from tallystick.entitlements.rules import Rules
+from tallystick.store import Transaction
+from tallystick.usage.counters import CounterKey, write_counters
+from tallystick.usage.totals import Account, open_account
+
+if TYPE_CHECKING:
+    from tallystick.app import Services
+
+Scope: TypeAlias = tuple[str, str]
+"""(resource, feature) of a customer; the resource is '' for the customer itself."""
+
+Placed: TypeAlias = Mapping[Scope, tuple[Segment, ...]]
+"""By scope that has counted reports: the segments they are counted by."""
+
+# What was ever counted for a customer; fed by events or by reports.
+COUNTED_SCOPES: Final = """
+SELECT DISTINCT resource, feature FROM counters WHERE environment = ? AND customer = ?
+"""
+
+DELETE_COUNTERS: Final = """
+DELETE FROM counters WHERE environment = ? AND customer = ? AND resource = ? AND feature = ?
+"""
+
+# A customer's reports on some features; formatted with the relation of all reports.
+CREATE_MINE: Final = """
+CREATE OR REPLACE TEMP TABLE mine AS
+SELECT coalesce(resource, '') AS resource, feature, epoch_us(event_time) AS at, value
+FROM ({usage}) WHERE environment = ? AND customer = ? AND list_contains(?, feature)
+"""
+
+RANGES: Final = "SELECT resource, feature, min(at), max(at) FROM mine GROUP BY ALL"
+
+# Totals by counter: each report belongs to the last start at or before it.
+TOTALS: Final = """
+SELECT starts.scope, starts.counter, count(*), sum(mine.value)
+FROM mine ASOF JOIN starts
+  ON mine.resource = starts.resource AND mine.feature = starts.feature AND mine.at >= starts.at
+GROUP BY ALL
+"""
+
+
+def placed_reports(
+    transaction: Transaction, rules: Rules, environment: str, customer: str
+) -> Placed:
+    """By what segments a customer's reports are counted, as ``rules`` knows them now."""
+    features = rules.features(transaction, environment)
+    rows = cast("list[Scope]", transaction.all(COUNTED_SCOPES, environment, customer))
+    return {
+        (resource, feature): rules.segments(transaction, environment, customer, resource, feature)
+        for resource, feature in rows
+        if feature in features and features[feature].fed_by == "reports"
+    }
+
+
+def recalculate_reports(
+    services: Services,
+    transaction: Transaction,
+    environment: str,
+    customer: str,
+    before: Placed,
+) -> None:
+    """Make the counters fed by reports what the changed rules make of the record.
+
+    Raises what ``QueryEngine.session`` raises; the change cannot be made then, try again later.
+    """
+    if not before:
+        return
+    rules = Rules(services.state)  # sees the change; thrown away, for it is not committed yet
+    after = placed_reports(transaction, rules, environment, customer)
+    moved = [scope for scope, segments in after.items() if before.get(scope) != segments]
+    if not moved:
+        return
+    features = rules.features(transaction, environment)
+    accounts = {
+        scope: open_account(transaction, rules, environment, customer, scope[0], features[scope[1]])
+        for scope in moved
+    }
+    with services.queries.session() as session:
+        _load(session, services, transaction, environment, customer, moved)
+        counted = list(_count(session, accounts))
+    for resource, feature in moved:
+        transaction.run(DELETE_COUNTERS, environment, customer, resource, feature)
+    write_counters(transaction, counted)
+
+
+def _load(
+    session: Session,
+    services: Services,
+    transaction: Transaction,
+    environment: str,
+    customer: str,
+    scopes: Sequence[Scope],
+) -> None:
+    """Make the table ``mine``: every report that may have moved."""
+    names = sorted({feature for _, feature in scopes})
+    load_waiting_of(session, transaction, environment, customer, names)
+    paths = paths_of(services.folder.path, live_files(transaction, "archive", "usage"))
+    session.run(CREATE_MINE.format(usage=usage_sql(paths)), [environment, customer, names])
+
+
+def _count(
+    session: Session, accounts: Mapping[Scope, Account]
+) -> Iterator[tuple[CounterKey, Part]]:
+    """What the reports add up to, by counter."""
+    ranges = {(resource, feature): (first, last) for resource, feature, first, last in
+              session.rows(RANGES)}  # fmt: skip
+    scopes = [scope for scope in accounts if scope in ranges]
+    starts = [
+        (number, *scope, at, counter)
+        for number, scope in enumerate(scopes)
+        for at, counter in _starts(accounts[scope], *ranges[scope])
+    ]
+    if not starts:
+        return
+    numbers, resources, features, ats, counters = zip(*starts, strict=True)
+    session.table("starts", {
+        "scope": np.array(numbers, np.int64), "resource": np.array(resources, object),
+        "feature": np.array(features, object), "at": np.array(ats, np.int64),
+        "counter": np.array(counters, np.int64),
+    })  # fmt: skip
+    for number, counter, count, total in session.rows(TOTALS):
+        key = accounts[scopes[number]].counter(None)._replace(period_start=counter)
+        yield key, Part(count, Decimal(total))
+
+
+def _starts(account: Account, first: Instant, last: Instant) -> Iterator[tuple[int, int]]:
+    """(from when on, which counter) for all instants from ``first`` to ``last``."""
+    covered_until: int = first
+    for period in periods_between(account.segments, first, last):
+        if period.counted_from > covered_until:
+            yield covered_until, LIFETIME
+        yield period.counted_from, account.counter(period).period_start
+        covered_until = period.counted_until
+    if covered_until <= last:
+        yield covered_until, LIFETIME
