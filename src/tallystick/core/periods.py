@@ -123,7 +123,7 @@ def periods_between(
     """Every period that contains an instant from ``first`` to ``last``, both included."""
     found = []
     for segment in segments:
-        at = max(first, segment.start)
+        at = first if first > segment.start else segment.start
         while at <= last and at < segment.stop:
             period = _period(segment, at)
             found.append(period)
@@ -132,7 +132,23 @@ def periods_between(
 
 
 def window(rule: Rule, instant: Instant | int) -> tuple[Instant, Instant]:
-    """[start, end) of the rule's grid that contains an instant."""
+    """[start, end) of the rule's grid that contains an instant.
+
+    The last answer for each rule is remembered, because nearly every event is of the present.
+    """
+    known = _recent.get(rule)
+    if known is not None and known[0] <= instant < known[1]:
+        return known
+    if len(_recent) >= _BOUNDARIES_MAX:
+        _recent.clear()
+    found = _recent[rule] = _window(rule, instant)
+    return found
+
+
+_recent: dict[Rule, tuple[Instant, Instant]] = {}
+
+
+def _window(rule: Rule, instant: int) -> tuple[Instant, Instant]:
     if rule.unit is None:
         return LIFETIME, FOREVER
     if rule.according_to == START_OF_MONTH:
@@ -176,11 +192,10 @@ def _cut(made: list[Segment], at: Instant) -> None:
 
 def _period(segment: Segment, instant: Instant | int) -> Period:
     start, end = window(segment.rule, instant)
+    until = end if end < segment.stop else segment.stop
     if start <= segment.start:
-        shown, counted = segment.shown_start, segment.start
-    else:
-        shown, counted = start, start
-    return Period(shown, end, counted, min(end, segment.stop))
+        return Period(segment.shown_start, end, segment.start, until)
+    return Period(start, end, start, until)
 
 
 def _clamped(instant: int) -> Instant:
