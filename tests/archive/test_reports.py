@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import cast
 
 import pytest
 
+from tallystick.archive.manifest import live_files
 from tallystick.archive.query import QueryEngine
-from tallystick.archive.reports import Report, reports_of
-from tallystick.clock import Instant
+from tallystick.archive.relation import paths_of
+from tallystick.archive.reports import load_waiting, load_waiting_of, usage_sql
 from tests.archive.building import DEFAULT, NOON, Archive, Event, report
 
 
@@ -21,11 +23,26 @@ def engine(archive: Archive) -> Iterator[QueryEngine]:
     built.close()
 
 
-def read(engine: QueryEngine, archive: Archive, *features: str) -> list[Report]:
-    """The reports of acme, sorted."""
-    with archive.state.reading() as transaction:
-        found = reports_of(engine, transaction, archive.folder, DEFAULT, "acme", features)
-        return sorted(found, key=lambda report: (report.created_at, report.value))
+def read(engine: QueryEngine, archive: Archive, *features: str) -> list[tuple[object, ...]]:
+    """(resource, feature, microseconds after noon, value) of acme's reports, sorted."""
+    with archive.state.reading() as transaction, engine.session() as session:
+        load_waiting_of(session, transaction, DEFAULT, "acme", features)
+        paths = paths_of(archive.folder, live_files(transaction, "archive", "usage"))
+        sql = (
+            f"SELECT resource, feature, epoch_us(event_time) - {NOON}, value "
+            f"FROM ({usage_sql(paths)}) WHERE environment = ? AND customer = 'acme' "
+            "AND list_contains(?, feature) ORDER BY event_time"
+        )
+        return list(session.rows(sql, [DEFAULT, features]))
+
+
+def count_all(engine: QueryEngine, archive: Archive) -> int:
+    """How many reports anybody made."""
+    with archive.state.reading() as transaction, engine.session() as session:
+        load_waiting(session, transaction)
+        paths = paths_of(archive.folder, live_files(transaction, "archive", "usage"))
+        ((count,),) = session.rows(f"SELECT count(*) FROM ({usage_sql(paths)})")
+        return cast("int", count)
 
 
 def test_nobody_reported(engine: QueryEngine, archive: Archive) -> None:
@@ -36,9 +53,9 @@ def test_archived_and_waiting_reports_are_one_list(engine: QueryEngine, archive:
     archive.add(report("seats", "1.5"), report("seats", "-2", resource="r", time=NOON + 1))
     archive.add_waiting(report("seats", "9007199254740991", time=NOON + 2))
     assert read(engine, archive, "seats") == [
-        Report("", "seats", NOON, Decimal("1.5")),
-        Report("r", "seats", Instant(NOON + 1), Decimal(-2)),
-        Report("", "seats", Instant(NOON + 2), Decimal("9007199254740991")),
+        (None, "seats", 0, Decimal("1.5")),
+        ("r", "seats", 1, Decimal(-2)),
+        (None, "seats", 2, Decimal("9007199254740991")),
     ]
 
 
@@ -50,3 +67,4 @@ def test_others_are_left_out(engine: QueryEngine, archive: Archive) -> None:
         add(report("calls", "1"))
     assert read(engine, archive, "seats") == []
     assert len(read(engine, archive, "seats", "calls")) == 2
+    assert count_all(engine, archive) == 6

@@ -24,7 +24,8 @@ from tallystick import limits
 from tallystick.archive.manifest import ManifestFile, live_files, remove_files
 from tallystick.clock import Instant
 from tallystick.failpoints import reach
-from tallystick.store import Store, Transaction, Value
+from tallystick.store import Store, Transaction
+from tallystick.usage.keys import forget_claims
 
 FOLDERS: Final = ("archive", "keys")
 
@@ -38,12 +39,6 @@ ALL_NAMES = "SELECT name FROM files"
 COUNT_DUPLICATES = "SELECT environment, count(*) FROM read_parquet(?) GROUP BY environment"
 EXPIRE_DUPLICATES = """
 UPDATE totals SET duplicates_expired = duplicates_expired + ? WHERE environment = ?
-"""
-
-EXPIRE_USAGE_KEYS = """
-DELETE FROM usage_keys WHERE hash IN (
-    SELECT hash FROM usage_keys WHERE claimed_at < ? ORDER BY claimed_at LIMIT ?
-)
 """
 
 # Recounts that are open still ask who changed since they began.
@@ -88,8 +83,7 @@ class Collector:
             self._delete_strays()
             or self._delete_removed()
             or self._expire_duplicates(now)
-            or self._expire_rows(EXPIRE_USAGE_KEYS, now - self._window_us)
-            or self._expire_rows(FORGET_CHANGES, limits.CHANGES_KEPT)
+            or self._expire_rows(now)
         )
 
     def _delete_strays(self) -> bool:
@@ -155,10 +149,14 @@ class Collector:
         files = live_files(transaction, "duplicates")
         return next((file for file in files if file.time_last < now - self._window_us), None)
 
-    def _expire_rows(self, statement: str, bound: Value) -> bool:
+    def _expire_rows(self, now: Instant) -> bool:
+        """Claims of usage keys that left the window, and changes that every cache has seen."""
+        rows_max = limits.EXPIRED_ROWS_PER_STEP
         with self._state.writing() as transaction:
             self._confirm(transaction)
-            return transaction.run(statement, bound, limits.EXPIRED_ROWS_PER_STEP) > 0
+            claims = forget_claims(transaction, now - self._window_us, rows_max)
+            changes = transaction.run(FORGET_CHANGES, limits.CHANGES_KEPT, rows_max)
+        return claims + changes > 0
 
 
 def _delete_spills_of_the_dead(run_folder: Path) -> None:

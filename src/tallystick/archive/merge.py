@@ -164,7 +164,7 @@ def _rows(file: ManifestFile) -> int:
 
 
 def _check_rows(connection: duckdb.DuckDBPyConnection, path: Path, expected: int) -> None:
-    found = connection.execute("SELECT count(*) FROM read_parquet(?)", [[str(path)]]).fetchone()
+    (found,) = connection.execute("SELECT count(*) FROM read_parquet(?)", [[str(path)]]).fetchall()
     rows = cast("tuple[int]", found)[0]
     if rows != expected:
         raise DamagedData(

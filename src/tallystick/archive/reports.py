@@ -7,34 +7,18 @@ in one transaction of the fold, so a snapshot sees it once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import cast
 
-from tallystick.archive.manifest import live_files
-from tallystick.archive.query import QueryEngine, Session
+from tallystick.archive.query import Session
 from tallystick.archive.relation import (
     CREATE_EVENTS_TABLE,
     EVENT_COLUMNS,
     USAGE_REPORTED,
     events_sql,
-    paths_of,
 )
-from tallystick.clock import Instant
 from tallystick.store import Row, Transaction
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one report added to its feature's usage. ``resource`` is '' for the customer itself."""
-
-    resource: str
-    feature: str
-    created_at: Instant
-    value: Decimal
-
 
 _WAITING_COLUMNS = """
 SELECT environment, seq, customer, resource, key, created_at, received_at, dimensions, feature,
@@ -66,35 +50,7 @@ FROM (
 )
 """
 
-REPORTS_OF = """
-SELECT coalesce(resource, ''), feature, epoch_us(event_time), value FROM ({usage})
-WHERE environment = ? AND customer = ? AND list_contains(?, feature)
-"""
-
 PAGE_ROWS = 10_000
-
-
-def reports_of(
-    engine: QueryEngine,
-    transaction: Transaction,
-    data_folder: Path,
-    environment: str,
-    customer: str,
-    features: Collection[str],
-) -> Iterator[Report]:
-    """Every report of a customer on some features, in no order, a few thousand in memory at once.
-
-    Exhaust it before ``transaction`` ends. Raises what ``QueryEngine.session`` does.
-    """
-    names = sorted(features)
-    with engine.session() as session:
-        load_waiting_of(session, transaction, environment, customer, names)
-        paths = paths_of(data_folder, live_files(transaction, "archive", "usage"))
-        sql = REPORTS_OF.format(usage=usage_sql(paths))
-        for resource, feature, created_at, value in session.rows(
-            sql, [environment, customer, names]
-        ):
-            yield Report(resource, feature, Instant(created_at), value)
 
 
 def usage_sql(paths: Sequence[Path]) -> str:
