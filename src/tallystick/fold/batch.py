@@ -3,7 +3,7 @@
 Owns: the temp tables ``incoming`` (what was taken) and ``events`` (what is new), both of one
 connection and replaced by each batch. The lines go through a file in shared memory, because that
 is where DuckDB reads JSON fastest (docs/decisions/ has the figures). Promises: rows keep the order
-of positions; a body that does not hold as many lines as its row says raises ``DamagedData``.
+of positions; a body that does not hold as many lines as its row says raises ``PoisonError``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from tallystick.errors import DamagedData
 from tallystick.inbox.inbox import InboxRequest
 from tallystick.keys.hashing import key_hash_sql
 
@@ -71,6 +70,10 @@ CREATE OR REPLACE TEMP TABLE repeated AS
 SELECT environment, position, event_index, customer, event_name, key, received_at
 FROM incoming POSITIONAL JOIN marks WHERE NOT fresh
 """
+
+
+class PoisonError(Exception):
+    """A request does not hold what its row says: it alone is set aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,7 @@ def _lines(request: InboxRequest) -> bytes:
     body = request.body if request.body.endswith(b"\n") else request.body + b"\n"
     lines = body.count(b"\n")
     if lines != request.events:
-        raise DamagedData(
+        raise PoisonError(
             f"inbox position {request.position}: holds {lines} lines, "
             f"its row says {request.events} events"
         )
@@ -165,9 +168,9 @@ def _check_lines(connection: duckdb.DuckDBPyConnection, read: int, expected: int
     missing = connection.execute(
         "SELECT count(*) FROM incoming WHERE customer IS NULL OR event_name IS NULL "
         "OR key IS NULL OR position IS NULL"
-    ).fetchone()
-    if read != expected or (missing and missing[0]):
-        raise DamagedData(f"{expected} events were taken from the inbox, {read} lines were read")
+    ).fetchall()
+    if read != expected or missing[0][0]:
+        raise PoisonError(f"{expected} events were taken from the inbox, {read} lines were read")
 
 
 def _plain(column: NDArray[np.uint64]) -> NDArray[np.uint64]:

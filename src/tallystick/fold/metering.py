@@ -4,14 +4,14 @@ Owns: running every meter over the relation ``events`` in one statement, placing
 usage period, and dropping UNIQUE values that were counted before. The fold runs this over a
 micro-batch and a recount over a piece of the archive; the SQL is the same text (``metering``).
 
-Rules are asked per touched (meter, customer, resource), never per event.
+Rules are asked per touched (meter, customer, resource), never per event, and mostly not even then
+(``slots``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, NamedTuple, cast
 
 import duckdb
@@ -19,45 +19,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallystick.archive.manifest import FileDraft
-from tallystick.clock import Instant
-from tallystick.core.parts import Part
+from tallystick.core.parts import ZERO, Part
 from tallystick.core.periods import periods_between
 from tallystick.entitlements.loading import FeatureRules
 from tallystick.entitlements.rules import Rules
 from tallystick.fold.batch import Batch
 from tallystick.fold.owner import Owner
+from tallystick.fold.slots import CHANGES_SINCE, Slot, Slots
 from tallystick.keys.hashing import key_hash, key_hash_sql
 from tallystick.keys.key_set import KeySet
 from tallystick.metering.aggregate import DISTINCT_SQL, GROUPED_SQL
 from tallystick.metering.compile import CompiledMeter, compile_meter, union_of
 from tallystick.store import Transaction
-from tallystick.usage.counters import CounterKey
+from tallystick.usage.counters import CounterKey, write_counters
 
 UNIQUE_TAG = "tallystick-unique-1"
 
-# Every (meter, customer, resource) that has a match, numbered, with the range of its event times.
+# What the matches of each (meter, customer, resource) add up to, and the range of their times.
 CREATE_TOUCHED = """
 CREATE OR REPLACE TEMP TABLE touched AS
 SELECT CAST(row_number() OVER () - 1 AS INTEGER) AS key_no, *
 FROM (
     SELECT meter_no, customer, resource,
-           min(epoch_us(event_time)) AS first_us, max(epoch_us(event_time)) AS last_us
+           min(epoch_us(event_time)) AS first_us, max(epoch_us(event_time)) AS last_us,
+           count(*) AS count, sum(number) AS sum, min(number) AS minimum, max(number) AS maximum
     FROM measured GROUP BY meter_no, customer, resource
 )
 """
 
-TOUCHED = "SELECT meter_no, customer, resource, first_us, last_us FROM touched ORDER BY key_no"
-
-CREATE_MATCHED = """
-CREATE OR REPLACE TEMP TABLE matched AS
-SELECT touched.key_no, measured.event_time, measured.number, measured.text
-FROM measured JOIN touched USING (meter_no, customer, resource)
+TOUCHED = """
+SELECT meter_no, customer, resource, first_us, last_us, count, sum, minimum, maximum
+FROM touched ORDER BY key_no
 """
 
+# The matches that the sums of ``touched`` do not settle, with the periods they may fall into.
 CREATE_PERIODS = """
 CREATE OR REPLACE TEMP TABLE periods AS
 SELECT key_no, make_timestamp(start_us) AS period_start, make_timestamp(stop_us) AS period_stop
 FROM period_rows
+"""
+CREATE_MATCHED = """
+CREATE OR REPLACE TEMP TABLE matched AS
+SELECT touched.key_no, measured.event_time, measured.number, measured.text
+FROM measured JOIN touched USING (meter_no, customer, resource)
+WHERE touched.key_no IN (SELECT key_no FROM periods)
 """
 
 GROUPED = f"""
@@ -77,9 +82,6 @@ FROM (
 """
 
 
-CHANGES_SINCE = "SELECT environment, customer FROM changes WHERE seq > ?"
-
-
 class Target(NamedTuple):
     """A meter, the feature it feeds, and the relation it runs over."""
 
@@ -87,25 +89,25 @@ class Target(NamedTuple):
     feature: FeatureRules
     relation: str
 
-
-class Touched(NamedTuple):
-    """A (target, customer, resource) with matches, and which counters they may go to."""
-
-    target: Target
-    customer: str
-    resource: str
-    generation: int
-
-    def counter(self, start: int) -> CounterKey:
-        """The counter of the period in which counting began at ``start``."""
-        return CounterKey(
-            self.target.environment,
-            self.customer,
-            self.resource,
-            self.target.feature.id,
-            self.generation,
-            start,
+    @property
+    def unique(self) -> bool:
+        """Whether values are counted once each, rather than added up."""
+        return self.feature.meter is not None and (
+            self.feature.meter.aggregation.function == "UNIQUE"
         )
+
+
+Finder = Callable[[Target, str, str], Slot | None]
+"""(target, customer, resource) → the slot its matches go to; None to count nothing."""
+
+
+class Split(NamedTuple):
+    """A key whose matches need placing one by one: they span periods, or are UNIQUE values."""
+
+    slot: Slot
+    unique: bool
+    first: int
+    last: int
 
 
 @dataclass(slots=True)
@@ -116,9 +118,23 @@ class Measured:
     asked: set[tuple[str, str]] = field(default_factory=set)
     """(environment, customer) whose rules were asked, and (environment, '') of each environment: a
     meter that appears meanwhile must not miss these events."""
-    parts: dict[CounterKey, Part] = field(default_factory=dict)
+    parts: dict[CounterKey, tuple[Slot, Part]] = field(default_factory=dict)
     unique_hi: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     unique_lo: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+
+    def add_to_counters(self, transaction: Transaction) -> dict[CounterKey, Part]:
+        """Write the parts into their counters; returns what those hold then."""
+        totals = {
+            key: slot.plus(transaction, key, part) for key, (slot, part) in self.parts.items()
+        }
+        write_counters(transaction, sorted(totals.items()))
+        return totals
+
+    def remember(self, totals: Mapping[CounterKey, Part]) -> None:
+        """After the commit: the slots know what their counters hold."""
+        for key, (slot, _) in self.parts.items():
+            if key == slot.key:
+                slot.stored = totals[key]
 
 
 class Meterer:
@@ -134,49 +150,34 @@ class Meterer:
         self.uniques = uniques
         self._connection = connection
         self._rules = rules
+        self._slots = Slots(rules)
         self._owner = owner
 
     def measure_batch(self, transaction: Transaction, batch: Batch) -> Measured:
-        """What the batch in ``events`` adds to the counters that stand.
-
-        Counters under an open recount are left out: the recount reads the same events from the
-        archive (DESIGN 2, Recount).
-        """
-        seq = self._rules.refresh(transaction)
+        """What the batch in ``events`` adds to the counters that stand."""
+        seq = self._slots.follow(transaction)
         targets = self._targets_of(transaction, batch)
 
-        def generation(target: Target, customer: str) -> int | None:
-            feature = target.feature.id
-            if self._rules.pending(transaction, target.environment, customer, feature) is not None:
-                return None
-            return self._rules.generation(transaction, target.environment, customer, feature)
+        def find(target: Target, customer: str, resource: str) -> Slot | None:
+            return self._slots.find(
+                transaction, target.environment, customer, resource, target.feature.id
+            )
 
-        return self.measure(transaction, seq, batch.environments, targets, generation)
+        return self.measure(seq, batch.environments, targets, find)
 
     def measure(
-        self,
-        transaction: Transaction,
-        seq: int,
-        environments: Sequence[str],
-        targets: Sequence[Target],
-        generation: Callable[[Target, str], int | None],
+        self, seq: int, environments: Sequence[str], targets: Sequence[Target], find: Finder
     ) -> Measured:
-        """Run the targets' meters; ``generation`` says whose counters (None: count nothing)."""
+        """Run the targets' meters over ``events``; ``find`` says where matches go."""
         measured = Measured(seq, {(environment, "") for environment in environments})
         if not targets:
             return measured
         self._match(targets)
-        touched = self._touched(targets, generation)
-        measured.asked.update((key.target.environment, key.customer) for key in touched.values())
-        periods = self._periods(transaction, touched)
-        if not len(periods["key_no"]):
-            return measured
-        self._connection.execute(CREATE_MATCHED)
-        self._connection.register("period_rows", periods)
-        self._connection.execute(CREATE_PERIODS)
-        self._group(touched, measured)
-        if any(_is_unique(target) for target in targets):
-            self._count_uniques(touched, periods, measured)
+        splits = self._settle(targets, find, measured)
+        if splits:
+            self._place(splits)
+            self._group(splits, measured)
+            self._count_uniques(splits, measured)
         return measured
 
     def changed_since(self, transaction: Transaction, measured: Measured) -> bool:
@@ -229,70 +230,90 @@ class Meterer:
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE measured AS {union}", values)
         self._connection.execute(CREATE_TOUCHED)
 
-    def _touched(
-        self, targets: Sequence[Target], generation: Callable[[Target, str], int | None]
-    ) -> dict[int, Touched]:
-        """The touched counters by key number, with the range of their times, that may count."""
-        touched = {}
-        self._ranges: dict[int, tuple[int, int]] = {}
+    def _settle(
+        self, targets: Sequence[Target], find: Finder, measured: Measured
+    ) -> dict[int, Split]:
+        """Take over the sums of keys within one period; returns the others by key number."""
+        splits = {}
         for key_no, row in enumerate(self._connection.execute(TOUCHED).fetchall()):
-            meter_no, customer, resource, first, last = row
-            wanted = generation(targets[meter_no], customer)
-            if wanted is not None:
-                touched[key_no] = Touched(targets[meter_no], customer, resource, wanted)
-                self._ranges[key_no] = (first, last)
-        return touched
+            meter_no, customer, resource, first, last, count, total, minimum, maximum = row
+            target = targets[meter_no]
+            measured.asked.add((target.environment, customer))
+            slot = find(target, customer, resource)
+            if slot is None:
+                continue
+            ready = slot.start <= last < slot.stop or slot.turn_to(last)
+            if ready and slot.start <= first and not target.unique:
+                part = Part(count, total if total is not None else ZERO, minimum, maximum)
+                measured.parts[slot.key] = (slot, part)
+            else:
+                splits[key_no] = Split(slot, target.unique, first, last)
+        return splits
 
-    def _periods(
-        self, transaction: Transaction, touched: Mapping[int, Touched]
-    ) -> dict[str, NDArray[Any]]:
-        """Where counting begins and ends in each period that may hold a match."""
-        rows: list[tuple[int, int, int]] = []
-        for key_no, key in touched.items():
-            segments = self._rules.segments(
-                transaction, key.target.environment, key.customer, key.resource,
-                key.target.feature.id,
-            )  # fmt: skip
-            if segments:
-                first, last = self._ranges[key_no]
-                rows.extend(
-                    (key_no, period.counted_from, period.counted_until)
-                    for period in periods_between(segments, Instant(first), Instant(last))
-                )
+    def _place(self, splits: Mapping[int, Split]) -> None:
+        """Make ``matched`` and ``periods`` of the keys that need placing one by one."""
+        rows = [
+            (key_no, period.counted_from, period.counted_until)
+            for key_no, split in splits.items()
+            for period in periods_between(split.slot.segments, split.first, split.last)
+        ]
         columns = np.array(rows, dtype=np.int64).reshape(-1, 3)
-        return {
-            "key_no": columns[:, 0].astype(np.int32),
-            "start_us": np.ascontiguousarray(columns[:, 1]),
-            "stop_us": np.ascontiguousarray(columns[:, 2]),
-        }
+        self._starts = columns[:, :2]
+        self._connection.register(
+            "period_rows",
+            {
+                "key_no": columns[:, 0].astype(np.int32),
+                "start_us": np.ascontiguousarray(columns[:, 1]),
+                "stop_us": np.ascontiguousarray(columns[:, 2]),
+            },
+        )
+        self._connection.execute(CREATE_PERIODS)
+        self._connection.execute(CREATE_MATCHED)
 
-    def _group(self, touched: Mapping[int, Touched], measured: Measured) -> None:
+    def _group(self, splits: Mapping[int, Split], measured: Measured) -> None:
         for row in self._connection.execute(GROUPED).fetchall():
             key_no, start, count, total, minimum, maximum = row
-            key = touched[key_no]
-            if not _is_unique(key.target):
-                part = Part(count, total if total is not None else Decimal(0), minimum, maximum)
-                measured.parts[key.counter(start)] = part
+            slot = splits[key_no].slot
+            if not splits[key_no].unique:
+                part = Part(count, total if total is not None else ZERO, minimum, maximum)
+                measured.parts[slot.key._replace(period_start=start)] = (slot, part)
 
-    def _count_uniques(
-        self,
-        touched: Mapping[int, Touched],
-        periods: Mapping[str, NDArray[Any]],
-        measured: Measured,
-    ) -> None:
+    def _count_uniques(self, splits: Mapping[int, Split], measured: Measured) -> None:
         """Count the values that no earlier event of their counter had."""
-        counters = _unique_counters(touched, periods)
+        counters = [
+            (key_no, start, splits[key_no].slot)
+            for key_no, start in self._starts.tolist()
+            if splits[key_no].unique
+        ]
         if not counters:
             return
-        _fill_counters_of(self._connection, counters)
+        self._fill_counters_of(counters)
         found = self._connection.execute(DISTINCT).fetchnumpy()
         hi, lo = _plain(found["hi"]), _plain(found["lo"])
         new = ~self.uniques.contains(hi, lo)
         numbers = np.ma.getdata(found["counter_no"])[new]
         for number, count in zip(*np.unique(numbers, return_counts=True), strict=True):
-            key = counters[int(number)][2]
-            measured.parts[key] = Part(count=int(count))
+            _, start, slot = counters[int(number)]
+            key = slot.key._replace(period_start=start)
+            measured.parts[key] = (slot, Part(count=int(count)))
         measured.unique_hi, measured.unique_lo = hi[new], lo[new]
+
+    def _fill_counters_of(self, counters: Sequence[tuple[int, int, Slot]]) -> None:
+        """Make ``counters_of``: what a UNIQUE value is hashed together with."""
+        names = [
+            key_hash(*map(str, slot.key._replace(period_start=start))).hex()
+            for _, start, slot in counters
+        ]
+        columns = {
+            "counter_no": np.arange(len(counters), dtype=np.int64),
+            "key_no": np.array([row[0] for row in counters], dtype=np.int32),
+            "start_us": np.array([row[1] for row in counters], dtype=np.int64),
+            "counter": np.array(names, dtype=object),
+        }
+        self._connection.register("counter_rows", columns)
+        self._connection.execute(
+            "CREATE OR REPLACE TEMP TABLE counters_of AS SELECT * FROM counter_rows"
+        )
 
 
 def takes_part(feature: FeatureRules, present: Iterable[str]) -> bool:
@@ -300,42 +321,6 @@ def takes_part(feature: FeatureRules, present: Iterable[str]) -> bool:
     assert feature.meter is not None
     names = compile_meter(feature.meter).event_names
     return names is None or not names.isdisjoint(present)
-
-
-def _is_unique(target: Target) -> bool:
-    return target.feature.meter is not None and (
-        target.feature.meter.aggregation.function == "UNIQUE"
-    )
-
-
-def _unique_counters(
-    touched: Mapping[int, Touched], periods: Mapping[str, NDArray[Any]]
-) -> list[tuple[int, int, CounterKey]]:
-    """(key number, period start, counter) of each UNIQUE counter that may grow."""
-
-    def each() -> Iterator[tuple[int, int, CounterKey]]:
-        for key_no, start in zip(
-            periods["key_no"].tolist(), periods["start_us"].tolist(), strict=True
-        ):
-            if _is_unique(touched[key_no].target):
-                yield key_no, start, touched[key_no].counter(start)
-
-    return list(each())
-
-
-def _fill_counters_of(
-    connection: duckdb.DuckDBPyConnection, counters: Sequence[tuple[int, int, CounterKey]]
-) -> None:
-    """Make ``counters_of``: what a UNIQUE value is hashed together with."""
-    names = [key_hash(*map(str, key)).hex() for _, _, key in counters]
-    columns = {
-        "counter_no": np.arange(len(counters), dtype=np.int64),
-        "key_no": np.array([row[0] for row in counters], dtype=np.int32),
-        "start_us": np.array([row[1] for row in counters], dtype=np.int64),
-        "counter": np.array(names, dtype=object),
-    }
-    connection.register("counter_rows", columns)
-    connection.execute("CREATE OR REPLACE TEMP TABLE counters_of AS SELECT * FROM counter_rows")
 
 
 def _plain(column: Any) -> NDArray[np.uint64]:

@@ -49,7 +49,8 @@ class Recorder:
     def _write(
         self, kind: Kind, way: Way, table: str, time: str, select: str, bucket: int
     ) -> FileDraft | None:
-        row = self._connection.execute(EXTENT.format(table=table, time=time)).fetchone()
+        # fetchall: a result that is not read to its end keeps the connection busy.
+        (row,) = self._connection.execute(EXTENT.format(table=table, time=time)).fetchall()
         count, first, last, time_first, time_last = cast("tuple[int, ...]", row)
         if count == 0:
             return None

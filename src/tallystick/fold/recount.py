@@ -29,9 +29,10 @@ from tallystick.entitlements.rules import Rules
 from tallystick.failpoints import reach
 from tallystick.fold.metering import Measured, Meterer, Target
 from tallystick.fold.owner import Owner
+from tallystick.fold.slots import Slot
 from tallystick.metering.compile import compile_meter
 from tallystick.store import Store, Transaction
-from tallystick.usage.counters import add_to_counters
+from tallystick.usage.counters import CounterKey
 
 OPEN_RECOUNTS = """
 SELECT id, environment, feature, customer, start_seq, position, file, row_next, as_of
@@ -153,9 +154,13 @@ class Recounter:
         features = self._features(transaction, recount)
         self._load(recount, chunk, features)
         targets = [Target(recount.environment, feature, "events") for feature in features]
-        return self._meterer.measure(
-            transaction, seq, [recount.environment], targets, lambda *_: recount.id
-        )
+
+        def find(target: Target, customer: str, resource: str) -> Slot | None:
+            scope = (recount.environment, customer, resource, target.feature.id)
+            segments = self._rules.segments(transaction, *scope)
+            return Slot(CounterKey(*scope, recount.id, 0), segments) if segments else None
+
+        return self._meterer.measure(seq, [recount.environment], targets, find)
 
     def _features(self, transaction: Transaction, recount: Recount) -> list[FeatureRules]:
         """The features this recount rebuilds.
@@ -201,7 +206,7 @@ class Recounter:
             self._owner.confirm(transaction)
             if self._meterer.changed_since(transaction, measured):
                 return
-            add_to_counters(transaction, measured.parts)
+            measured.add_to_counters(transaction)
             named = None if uniques is None else add_file(transaction, uniques, self._clock.now())
             transaction.run(MOVE, chunk.position, chunk.file, chunk.row_next or 0, recount.id)
             reach("recount.before_commit")

@@ -11,9 +11,9 @@ events and counters; a request that cannot be folded stops nobody else (``quaran
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from tallystick import limits
 from tallystick.archive.manifest import FileDraft, ManifestFile, add_file
 from tallystick.clock import Clock, Instant
-from tallystick.errors import Unavailable
+from tallystick.core.parts import Part
+from tallystick.errors import TallystickError, Unavailable
 from tallystick.failpoints import reach
 from tallystick.fold import batch as batches
 from tallystick.fold import quarantine
@@ -38,7 +39,11 @@ from tallystick.keys.key_set import KeySet
 from tallystick.keys.merge import bucket_of, first_live_bucket
 from tallystick.process.freshness import Freshness
 from tallystick.store import Store
-from tallystick.usage.counters import add_to_counters
+from tallystick.usage.counters import CounterKey
+
+KNOWN_CUSTOMERS_MAX = 200_000
+FATAL = (duckdb.FatalException, duckdb.InternalException, MemoryError)
+"""After these the engine is no longer usable: only a new process is."""
 
 log = logging.getLogger("tallystick.fold")
 
@@ -56,7 +61,20 @@ class Written:
     archive: FileDraft | None
     keys: FileDraft | None
     duplicates: FileDraft | None
-    customers: list[tuple[str, str]]
+    customers: set[tuple[str, str]]
+    """(environment, customer) that this worker has not met before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A committed step, folded up to ``through``, and what memory must follow."""
+
+    through: int
+    events: int = 0
+    named: Sequence[ManifestFile] = ()
+    measured: Measured | None = None
+    totals: Mapping[CounterKey, Part] = field(default_factory=dict)
+    customers: Set[tuple[str, str]] = frozenset()
 
 
 class Fold:
@@ -91,6 +109,7 @@ class Fold:
         self._lines_file = lines_file
         self._window_us = window_us
         self._events_max = limits.STEP_EVENTS_MAX
+        self._known_customers: set[tuple[str, str]] = set()
         with state.reading() as transaction:
             self._position = owner.confirm(transaction)
 
@@ -137,42 +156,43 @@ class Fold:
             self._attempts.end()
             return
         try:
-            self._fold_once(requests)
-        except (Unavailable, LostOwnership):
+            with _sorted_errors():
+                done = self._fold_once(requests)
+        except TallystickError:
             self._attempts.end()
             raise
         except Exception as error:
+            if isinstance(error, FATAL):
+                raise  # the engine is lost with this process; the attempt stays on record
             self._attempts.end()
             if len(requests) == 1:
                 log.exception("position %d cannot be folded and is set aside", first)
-                self._set_aside(requests[0], _reason(error))
+                self._set_aside(requests[0], f"{type(error).__name__}: {error}"[:1000])
                 return
             half = len(requests) // 2
             self._fold(requests[:half])
             self._fold(requests[half:])
         else:
             self._attempts.end()
+            self._adopt(done)
 
-    def _fold_once(self, requests: Sequence[InboxRequest]) -> None:
+    def _fold_once(self, requests: Sequence[InboxRequest]) -> Done:
+        """Everything up to the commit. What fails here fails before anything changed."""
         with self._state.reading() as transaction:
             wanted = [r for r in requests if quarantine.still_there(transaction, r)]
         through = requests[-1].position
         if not wanted:
-            self._pass_over(through)
-            return
-        with _store_errors():
-            reach("fold.before_files")
-            written = self._write(wanted)
-            while True:
-                with self._state.reading() as transaction:
-                    measured = self._meterer.measure_batch(transaction, written.batch)
-                uniques = self._meterer.write_uniques(measured)
-                try:
-                    named = self._commit(written, measured, uniques, through)
-                except RulesChanged:
-                    continue
-                break
-        self._adopt(named, written.batch, measured, through)
+            return self._pass_over(through)
+        reach("fold.before_files")
+        written = self._write(wanted)
+        while True:
+            with self._state.reading() as transaction:
+                measured = self._meterer.measure_batch(transaction, written.batch)
+            uniques = self._meterer.write_uniques(measured)
+            try:
+                return self._commit(written, measured, uniques, through)
+            except RulesChanged:
+                continue
 
     def _write(self, requests: Sequence[InboxRequest]) -> Written:
         batch, hi, lo = batches.load(self._connection, requests, self._lines_file)
@@ -185,7 +205,8 @@ class Fold:
         keys = self._write_keys(requests, hi[fresh], lo[fresh], bucket) if archive else None
         reach("fold.after_key_run")
         duplicates = None if fresh.all() else self._recorder.duplicates(bucket)
-        return Written(batch, fresh, archive, keys, duplicates, batches.customers(self._connection))
+        present = set(batches.customers(self._connection))
+        return Written(batch, fresh, archive, keys, duplicates, present - self._known_customers)
 
     def _write_keys(
         self,
@@ -207,7 +228,7 @@ class Fold:
         measured: Measured,
         uniques: FileDraft | None,
         through: int,
-    ) -> list[ManifestFile]:
+    ) -> Done:
         now = self._clock.now()
         drafts = [written.archive, written.keys, written.duplicates, uniques]
         with self._state.writing() as transaction:
@@ -215,7 +236,7 @@ class Fold:
                 raise LostOwnership("the folded position moved without this worker")
             if self._meterer.changed_since(transaction, measured):
                 raise RulesChanged
-            add_to_counters(transaction, measured.parts)
+            totals = measured.add_to_counters(transaction)
             remember_customers(transaction, written.customers)
             named = [add_file(transaction, draft, now) for draft in drafts if draft is not None]
             write_totals(
@@ -228,23 +249,23 @@ class Fold:
             move_position(transaction, through)
             reach("fold.before_commit")
         reach("fold.after_commit")
-        return named
+        return Done(through, len(written.batch.env_nos), named, measured, totals, written.customers)
 
-    def _adopt(
-        self,
-        named: list[ManifestFile],
-        batch: Batch,
-        measured: Measured,
-        through: int,
-    ) -> None:
-        """After the commit: memory follows what is durable."""
-        for file in named:
+    def _adopt(self, done: Done) -> None:
+        """After the commit: memory follows what is durable. An error here is nobody's request's;
+        it ends the worker, and the next one begins with what is durable."""
+        self._position = done.through
+        for file in done.named:
             if file.kind == "keys":
                 self._keys.add(file)
             elif file.kind == "uniques":
                 self._meterer.uniques.add(file)
-        self._position = through
-        self._adapt(len(batch.env_nos), len(measured.parts))
+        if done.measured is not None:
+            done.measured.remember(done.totals)
+            self._adapt(done.events, len(done.totals))
+        if len(self._known_customers) > KNOWN_CUSTOMERS_MAX:
+            self._known_customers.clear()
+        self._known_customers |= done.customers
 
     def _adapt(self, events: int, counters: int) -> None:
         """Bound the counters of the next step by this one's share of counters per event."""
@@ -265,22 +286,18 @@ class Fold:
         as_of = asked_at if drained else last_received
         self._freshness.write(self._position, max(as_of, self._freshness.read().as_of))
 
-    def _pass_over(self, through: int) -> None:
+    def _pass_over(self, through: int) -> Done:
         with self._state.writing() as transaction:
             self._owner.confirm(transaction)
             move_position(transaction, through)
-        self._position = through
+        return Done(through)
 
     def _bucket(self, request: InboxRequest) -> int:
         return bucket_of(request.received_at, self._window_us)
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:1000]
-
-
 @contextmanager
-def _store_errors() -> Iterator[None]:
+def _sorted_errors() -> Iterator[None]:
     """A full or failing disk is the store's failure, whoever meets it, not the request's."""
     try:
         yield

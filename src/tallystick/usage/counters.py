@@ -6,7 +6,7 @@ features fed by events, the report transaction those of features fed by reports.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import NamedTuple, cast
 
@@ -51,15 +51,6 @@ def read_counter(transaction: Transaction, key: CounterKey) -> Part | None:
 def write_counters(transaction: Transaction, parts: Iterable[tuple[CounterKey, Part]]) -> None:
     """Set counters to what they hold from now on."""
     transaction.run_many(WRITE_COUNTER, (key + row_of_part(part) for key, part in parts))
-
-
-def add_to_counters(transaction: Transaction, parts: Mapping[CounterKey, Part]) -> None:
-    """Merge parts into their counters."""
-    merged = []
-    for key, part in parts.items():
-        stored = read_counter(transaction, key)
-        merged.append((key, part if stored is None else stored.merge(part)))
-    write_counters(transaction, merged)
 
 
 def part_of_row(row: Row) -> Part:

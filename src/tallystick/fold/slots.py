@@ -1,0 +1,128 @@
+"""Where the matches of a customer go: the counter of its present period, kept in memory.
+
+Owns: a cache from (environment, customer, resource, feature) to the counter that the next match
+most likely adds to, with what that counter holds. The fold is the only writer of event-fed
+counters, so what it wrote need not be read again. Promises: after ``follow`` nothing stale is left
+(it reads the same ``changes`` as every cache of rules); memory is bounded by forgetting the
+customers that were quiet the longest.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import cast
+
+from tallystick.clock import Instant
+from tallystick.core.parts import Part
+from tallystick.core.periods import Segment, period_at
+from tallystick.entitlements.rules import Rules
+from tallystick.store import Transaction
+from tallystick.usage.counters import CounterKey, read_counter
+
+SLOTS_MAX = 120_000
+
+CHANGES_SINCE = "SELECT environment, customer FROM changes WHERE seq > ?"
+
+
+class Slot:
+    """A counter that stands ready: [start, stop) are the event times it counts, in microseconds.
+
+    ``stored`` is what the counter holds by the last commit; None when that was not read yet.
+    """
+
+    __slots__ = ("key", "segments", "start", "stop", "stored")
+
+    def __init__(self, key: CounterKey, segments: tuple[Segment, ...]) -> None:
+        """``key`` names the counter but for its period, which ``turn_to`` sets."""
+        self.key = key
+        self.segments = segments
+        self.start = 0
+        self.stop = 0
+        self.stored: Part | None = None
+
+    def turn_to(self, instant: int) -> bool:
+        """Stand ready for the period of an instant; False when no rule holds then."""
+        period = period_at(self.segments, instant)
+        if period is None:
+            return False
+        self.start, self.stop = period.counted_from, period.counted_until
+        self.key = self.key._replace(period_start=self.start)
+        self.stored = None
+        return True
+
+    def plus(self, transaction: Transaction, key: CounterKey, part: Part) -> Part:
+        """What counter ``key`` of this slot holds with ``part`` added."""
+        stored = self.stored if key == self.key else None
+        if stored is None:
+            stored = read_counter(transaction, key)
+        return part if stored is None else stored.merge(part)
+
+
+class Slots:
+    """The slots of one worker."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._seq = -1
+        self._customers: OrderedDict[tuple[str, str], dict[tuple[str, str], Slot | None]] = (
+            OrderedDict()
+        )
+        self._count = 0
+
+    def follow(self, transaction: Transaction) -> int:
+        """Forget what changed; returns the number of the newest change."""
+        seq = self._rules.refresh(transaction)
+        if seq < self._seq or self._seq < 0:
+            self._forget_all()
+        elif seq > self._seq:
+            for environment, customer in transaction.all(CHANGES_SINCE, self._seq):
+                self._forget(cast("str", environment), cast("str", customer))
+        self._seq = seq
+        return seq
+
+    def find(
+        self, transaction: Transaction, environment: str, customer: str, resource: str, feature: str
+    ) -> Slot | None:
+        """The slot of a customer's feature; None when nothing may be counted now: no rule ever
+        held, or a recount is open, which reads the same events from the archive."""
+        owner = (environment, customer)
+        slots = self._customers.get(owner)
+        if slots is None:
+            slots = self._customers[owner] = {}
+            self._shrink()
+        else:
+            self._customers.move_to_end(owner)
+        place = (resource, feature)
+        if place not in slots:
+            slots[place] = self._make(transaction, environment, customer, resource, feature)
+            self._count += 1
+        return slots[place]
+
+    def _make(
+        self, transaction: Transaction, environment: str, customer: str, resource: str, feature: str
+    ) -> Slot | None:
+        rules = self._rules
+        if rules.pending(transaction, environment, customer, feature) is not None:
+            return None
+        segments = rules.segments(transaction, environment, customer, resource, feature)
+        if not segments:
+            return None
+        generation = rules.generation(transaction, environment, customer, feature)
+        key = CounterKey(environment, customer, resource, feature, generation, Instant(0))
+        return Slot(key, segments)
+
+    def _forget(self, environment: str, customer: str) -> None:
+        if customer:
+            self._count -= len(self._customers.pop((environment, customer), ()))
+            return
+        for owner in [owner for owner in self._customers if owner[0] == environment]:
+            self._count -= len(self._customers.pop(owner))
+
+    def _forget_all(self) -> None:
+        self._customers.clear()
+        self._count = 0
+
+    def _shrink(self) -> None:
+        while self._count > SLOTS_MAX:
+            _, slots = self._customers.popitem(last=False)
+            self._count -= len(slots)
