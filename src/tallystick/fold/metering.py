@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple, cast
 
 import duckdb
@@ -31,7 +32,12 @@ from tallystick.keys.key_set import KeySet
 from tallystick.metering.aggregate import DISTINCT_SQL, GROUPED_SQL
 from tallystick.metering.compile import CompiledMeter, compile_meter, union_of
 from tallystick.store import Transaction
-from tallystick.usage.counters import CounterKey, write_counters
+from tallystick.usage.counters import (
+    CounterKey,
+    StoredCounter,
+    rewrite_counters,
+    write_counters,
+)
 
 UNIQUE_TAG = "tallystick-unique-1"
 
@@ -122,19 +128,25 @@ class Measured:
     unique_hi: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     unique_lo: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
 
-    def add_to_counters(self, transaction: Transaction) -> dict[CounterKey, Part]:
-        """Write the parts into their counters; returns what those hold then."""
-        totals = {
-            key: slot.plus(transaction, key, part) for key, (slot, part) in self.parts.items()
-        }
-        write_counters(transaction, sorted(totals.items()))
-        return totals
+    def add_to_counters(self, transaction: Transaction) -> dict[CounterKey, StoredCounter]:
+        """Write the parts into their counters; returns the rows that existed, as they are then."""
+        known: dict[CounterKey, StoredCounter] = {}
+        new: list[tuple[CounterKey, Part]] = []
+        for key, (slot, part) in self.parts.items():
+            found = slot.counter(transaction, key)
+            if found is None:
+                new.append((key, part))
+            else:
+                known[key] = StoredCounter(found.id, found.part.merge(part))
+        rewrite_counters(transaction, sorted(known.values(), key=_first))
+        write_counters(transaction, sorted(new, key=_first))
+        return known
 
-    def remember(self, totals: Mapping[CounterKey, Part]) -> None:
+    def remember(self, rows: Mapping[CounterKey, StoredCounter]) -> None:
         """After the commit: the slots know what their counters hold."""
         for key, (slot, _) in self.parts.items():
             if key == slot.key:
-                slot.stored = totals[key]
+                slot.stored = rows.get(key)
 
 
 class Meterer:
@@ -314,6 +326,9 @@ class Meterer:
         self._connection.execute(
             "CREATE OR REPLACE TEMP TABLE counters_of AS SELECT * FROM counter_rows"
         )
+
+
+_first = itemgetter(0)
 
 
 def takes_part(feature: FeatureRules, present: Iterable[str]) -> bool:

@@ -13,11 +13,10 @@ from collections import OrderedDict
 from typing import cast
 
 from tallystick.clock import Instant
-from tallystick.core.parts import Part
 from tallystick.core.periods import Segment, period_at
 from tallystick.entitlements.rules import Rules
 from tallystick.store import Transaction
-from tallystick.usage.counters import CounterKey, read_counter
+from tallystick.usage.counters import CounterKey, StoredCounter, find_counter
 
 SLOTS_MAX = 120_000
 
@@ -27,7 +26,7 @@ CHANGES_SINCE = "SELECT environment, customer FROM changes WHERE seq > ?"
 class Slot:
     """A counter that stands ready: [start, stop) are the event times it counts, in microseconds.
 
-    ``stored`` is what the counter holds by the last commit; None when that was not read yet.
+    ``stored`` is its row by the last commit; None when it has none, or it was not read yet.
     """
 
     __slots__ = ("key", "segments", "start", "stop", "stored")
@@ -38,7 +37,7 @@ class Slot:
         self.segments = segments
         self.start = 0
         self.stop = 0
-        self.stored: Part | None = None
+        self.stored: StoredCounter | None = None
 
     def turn_to(self, instant: int) -> bool:
         """Stand ready for the period of an instant; False when no rule holds then."""
@@ -50,12 +49,11 @@ class Slot:
         self.stored = None
         return True
 
-    def plus(self, transaction: Transaction, key: CounterKey, part: Part) -> Part:
-        """What counter ``key`` of this slot holds with ``part`` added."""
-        stored = self.stored if key == self.key else None
-        if stored is None:
-            stored = read_counter(transaction, key)
-        return part if stored is None else stored.merge(part)
+    def counter(self, transaction: Transaction, key: CounterKey) -> StoredCounter | None:
+        """The row of counter ``key`` of this slot, read only when it is not known."""
+        if key == self.key and self.stored is not None:
+            return self.stored
+        return find_counter(transaction, key)
 
 
 class Slots:

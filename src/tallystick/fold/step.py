@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from tallystick import limits
 from tallystick.archive.manifest import FileDraft, ManifestFile, add_file
 from tallystick.clock import Clock, Instant
-from tallystick.core.parts import Part
 from tallystick.errors import TallystickError, Unavailable
 from tallystick.failpoints import reach
 from tallystick.fold import batch as batches
@@ -39,7 +38,7 @@ from tallystick.keys.key_set import KeySet
 from tallystick.keys.merge import bucket_of, first_live_bucket
 from tallystick.process.freshness import Freshness
 from tallystick.store import Store
-from tallystick.usage.counters import CounterKey
+from tallystick.usage.counters import CounterKey, StoredCounter
 
 KNOWN_CUSTOMERS_MAX = 200_000
 FATAL = (duckdb.FatalException, duckdb.InternalException, MemoryError)
@@ -73,7 +72,7 @@ class Done:
     events: int = 0
     named: Sequence[ManifestFile] = ()
     measured: Measured | None = None
-    totals: Mapping[CounterKey, Part] = field(default_factory=dict)
+    rows: Mapping[CounterKey, StoredCounter] = field(default_factory=dict)
     customers: Set[tuple[str, str]] = frozenset()
 
 
@@ -236,7 +235,7 @@ class Fold:
                 raise LostOwnership("the folded position moved without this worker")
             if self._meterer.changed_since(transaction, measured):
                 raise RulesChanged
-            totals = measured.add_to_counters(transaction)
+            rows = measured.add_to_counters(transaction)
             remember_customers(transaction, written.customers)
             named = [add_file(transaction, draft, now) for draft in drafts if draft is not None]
             write_totals(
@@ -249,7 +248,7 @@ class Fold:
             move_position(transaction, through)
             reach("fold.before_commit")
         reach("fold.after_commit")
-        return Done(through, len(written.batch.env_nos), named, measured, totals, written.customers)
+        return Done(through, len(written.batch.env_nos), named, measured, rows, written.customers)
 
     def _adopt(self, done: Done) -> None:
         """After the commit: memory follows what is durable. An error here is nobody's request's;
@@ -261,8 +260,8 @@ class Fold:
             elif file.kind == "uniques":
                 self._meterer.uniques.add(file)
         if done.measured is not None:
-            done.measured.remember(done.totals)
-            self._adapt(done.events, len(done.totals))
+            done.measured.remember(done.rows)
+            self._adapt(done.events, len(done.measured.parts))
         if len(self._known_customers) > KNOWN_CUSTOMERS_MAX:
             self._known_customers.clear()
         self._known_customers |= done.customers

@@ -27,7 +27,7 @@ class CounterKey(NamedTuple):
 
 
 READ_COUNTER = """
-SELECT count, sum, minimum, maximum FROM counters
+SELECT id, count, sum, minimum, maximum FROM counters
 WHERE environment = ? AND customer = ? AND resource = ? AND feature = ? AND generation = ?
   AND period_start = ?
 """
@@ -41,16 +41,39 @@ DO UPDATE SET count = excluded.count, sum = excluded.sum,
               minimum = excluded.minimum, maximum = excluded.maximum
 """
 
+REWRITE_COUNTER = """
+UPDATE counters SET count = ?, sum = ?, minimum = ?, maximum = ? WHERE id = ?
+"""
+
+
+class StoredCounter(NamedTuple):
+    """A counter's row: its number, by which it is rewritten, and what it holds."""
+
+    id: int
+    part: Part
+
 
 def read_counter(transaction: Transaction, key: CounterKey) -> Part | None:
     """What a counter holds, or None when nothing was counted yet."""
+    found = find_counter(transaction, key)
+    return None if found is None else found.part
+
+
+def find_counter(transaction: Transaction, key: CounterKey) -> StoredCounter | None:
+    """A counter's row, or None when nothing was counted yet."""
     row = transaction.one(READ_COUNTER, *key)
-    return None if row is None else part_of_row(row)
+    return None if row is None else StoredCounter(cast("int", row[0]), part_of_row(row[1:]))
 
 
 def write_counters(transaction: Transaction, parts: Iterable[tuple[CounterKey, Part]]) -> None:
-    """Set counters to what they hold from now on."""
+    """Set counters to what they hold from now on, by name."""
     transaction.run_many(WRITE_COUNTER, (key + row_of_part(part) for key, part in parts))
+
+
+def rewrite_counters(transaction: Transaction, parts: Iterable[tuple[int, Part]]) -> None:
+    """Set counters that have a row to what they hold from now on, by its number."""
+    rows = ((*row_of_part(part), row_id) for row_id, part in parts)
+    transaction.run_many(REWRITE_COUNTER, rows)
 
 
 def part_of_row(row: Row) -> Part:
