@@ -55,7 +55,12 @@ PAGE_ROWS = 10_000
 
 def usage_sql(paths: Sequence[Path]) -> str:
     """A SELECT of the relation over files of reports and the temp table ``waiting``."""
-    return f"{events_sql(paths)} UNION ALL SELECT {EVENT_COLUMNS} FROM waiting"
+    return with_waiting(events_sql(paths))
+
+
+def with_waiting(archived: str) -> str:
+    """A SELECT of archived reports and those in the temp table ``waiting``."""
+    return f"{archived} UNION ALL SELECT {EVENT_COLUMNS} FROM waiting"
 
 
 def load_waiting_of(
