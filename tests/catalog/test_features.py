@@ -127,7 +127,8 @@ def test_a_feature_with_usage_cannot_switch_its_source(shop: Desk) -> None:
     assert fed_by(shop, "calls") == "reports"
     with shop.services.state.writing() as transaction:
         transaction.run(
-            "INSERT INTO counters VALUES (1, 'default', 'acme', '', 'calls', 0, 0, 1, '1', NULL, NULL)"
+            "INSERT INTO counters (environment, customer, resource, feature, generation, "
+            "period_start, count, sum) VALUES ('default', 'acme', '', 'calls', 0, 0, 1, '1')"
         )
     with pytest.raises(BadInput, match="has usage"):
         shop.patch("features/calls", {"meter": meter()})

@@ -67,7 +67,7 @@ def provision(
     if transaction.one(SELECT_CUSTOMER, environment, request.id) is not None:
         raise Conflict(f"id: a customer {request.id!r} exists already")
     body = given(request, "id")
-    _follow_zone(body, {}, now)
+    _follow_zone(body, None, now)
     _insert(transaction, environment, request.id, body, now)
     return answer(transaction, environment, request.id)
 
@@ -175,17 +175,20 @@ def _containing(field: str, value: str | None) -> str:
     return f"%{escaped}%"
 
 
-def _follow_zone(body: Body, before: Body, now: Instant) -> None:
+def _follow_zone(body: Body, before: Body | None, now: Instant) -> None:
     """Check the time zone and keep its history."""
     zone = body.get("timezone") or UTC
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
         raise BadInput(f"timezone: {zone!r} is not a time zone like Europe/Berlin") from None
-    if zone != (before.get("timezone") or UTC):
-        new = not before
-        known = [] if new else before.get("zones") or [{"at": now, "zone": UTC}]
-        body["zones"] = [*known, {"at": now, "zone": zone}]
+    if before is None:
+        body["zones"] = [{"at": now, "zone": zone}]
+    elif zone != (before.get("timezone") or UTC):
+        body["zones"] = [
+            *before.get("zones", [{"at": now, "zone": UTC}]),
+            {"at": now, "zone": zone},
+        ]
 
 
 def _insert(

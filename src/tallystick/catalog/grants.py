@@ -59,9 +59,9 @@ def changed_item(
     now: Instant,
 ) -> Body:
     """A stored entitlement after a change. Raises ``BadInput``."""
-    change = _checked(transaction, environment, item["id"], request, item)
-    if change["type"] != item["type"]:
+    if isinstance(request, UpdateFeatureEntitlement) != (item["type"] == "FEATURE"):
         raise BadInput(f"type: entitlement {item['id']!r} is a {item['type']}")
+    change = _checked(transaction, environment, item["id"], request, item)
     return item | change | {"updatedAt": now}
 
 

@@ -141,26 +141,22 @@ class PublishPlan(Shape, frozen=True, kw_only=True):
     migration_type: Literal["NEW_CUSTOMERS", "ALL_CUSTOMERS"]
 
 
-class _Shown(Shape, frozen=True, kw_only=True):
-    """How an entitlement is shown and combined."""
+# The fields shared with credit entitlements are written twice: structs have one base each.
+class UpdateFeatureEntitlement(
+    ResetFields, tag="FEATURE", tag_field="type", frozen=True, kw_only=True
+):
+    """A change of what a plan grants of a feature; what is omitted stays."""
 
     behavior: Behavior | UnsetType = UNSET
     description: str | UnsetType = UNSET
     display_name_override: str | UnsetType = UNSET
+    enum_values: list[str] | UnsetType = UNSET
     has_soft_limit: bool | UnsetType = UNSET
+    has_unlimited_usage: bool | UnsetType = UNSET
     hidden_from_widgets: list[Widget] | UnsetType = UNSET
     is_custom: bool | UnsetType = UNSET
     is_granted: bool | UnsetType = UNSET
     order: Decimal | UnsetType = UNSET
-
-
-class UpdateFeatureEntitlement(
-    _Shown, ResetFields, tag="FEATURE", tag_field="type", frozen=True, kw_only=True
-):
-    """A change of what a plan grants of a feature; what is omitted stays."""
-
-    enum_values: list[str] | UnsetType = UNSET
-    has_unlimited_usage: bool | UnsetType = UNSET
     usage_limit: Count | UnsetType | None = UNSET
 
 
@@ -172,21 +168,30 @@ class FeatureEntitlement(
     id: FeatureId
 
 
-class UpdateCreditEntitlement(_Shown, tag="CREDIT", tag_field="type", frozen=True, kw_only=True):
+class UpdateCreditEntitlement(Shape, tag="CREDIT", tag_field="type", frozen=True, kw_only=True):
     """A change of the credits a plan grants; stored and echoed."""
 
     amount: Decimal | UnsetType | None = UNSET
+    behavior: Behavior | UnsetType = UNSET
     cadence: Cadence | UnsetType = UNSET
     dependency_feature_id: str | UnsetType | None = UNSET
+    description: str | UnsetType = UNSET
+    display_name_override: str | UnsetType = UNSET
+    has_soft_limit: bool | UnsetType = UNSET
+    hidden_from_widgets: list[Widget] | UnsetType = UNSET
+    is_custom: bool | UnsetType = UNSET
+    is_granted: bool | UnsetType = UNSET
+    order: Decimal | UnsetType = UNSET
 
 
-class CreditEntitlement(_Shown, tag="CREDIT", tag_field="type", frozen=True, kw_only=True):
+class CreditEntitlement(
+    UpdateCreditEntitlement, tag="CREDIT", tag_field="type", frozen=True, kw_only=True
+):
     """Credits a plan grants; stored and echoed."""
 
     id: str
     amount: Decimal | None
     cadence: Cadence
-    dependency_feature_id: str | UnsetType = UNSET
 
 
 class CreateEntitlements(Shape, frozen=True, kw_only=True):

@@ -9,6 +9,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, TypedDict
 
+import msgspec
+
 from tallystick.catalog.shapes.common import Metadata, PricingType, ResetPeriod
 from tallystick.catalog.shapes.features import (
     EnumValue,
@@ -97,44 +99,47 @@ class PlanReply(TypedDict):
     updatedAt: datetime
 
 
-class _EntitlementReply(TypedDict):
-    id: str
-    behavior: Behavior
-    description: str | None
-    displayNameOverride: str | None
-    hasSoftLimit: bool | None
-    hiddenFromWidgets: list[Widget]
-    isCustom: bool | None
-    isGranted: bool
-    order: Decimal | None
-    createdAt: datetime
-    updatedAt: datetime
-
-
 class ResetReply(TypedDict):
     """When a reset falls."""
 
     accordingTo: str
 
 
-class FeatureEntitlementReply(_EntitlementReply):
+# Structs, because the two are told apart by their ``type``.
+class _EntitlementReply(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    id: str
+    behavior: Behavior
+    description: str | None
+    display_name_override: str | None
+    has_soft_limit: bool | None
+    hidden_from_widgets: list[Widget]
+    is_custom: bool | None
+    is_granted: bool
+    order: Decimal | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class FeatureEntitlementReply(
+    _EntitlementReply, tag="FEATURE", tag_field="type", frozen=True, kw_only=True
+):
     """What a plan grants of a feature."""
 
-    type: Literal["FEATURE"]
-    enumValues: list[str] | None
-    hasUnlimitedUsage: bool | None
-    resetPeriod: ResetPeriod | None
-    resetPeriodConfiguration: ResetReply | None
-    usageLimit: int | None
+    enum_values: list[str] | None
+    has_unlimited_usage: bool | None
+    reset_period: ResetPeriod | None
+    reset_period_configuration: ResetReply | None
+    usage_limit: int | None
 
 
-class CreditEntitlementReply(_EntitlementReply):
+class CreditEntitlementReply(
+    _EntitlementReply, tag="CREDIT", tag_field="type", frozen=True, kw_only=True
+):
     """Credits a plan grants."""
 
-    type: Literal["CREDIT"]
     amount: Decimal | None
     cadence: Cadence | None
-    dependencyFeatureId: str | None
+    dependency_feature_id: str | None
 
 
 class CustomerReply(TypedDict):

@@ -1,0 +1,152 @@
+"""What a change of rules recounts."""
+
+from __future__ import annotations
+
+from tests.catalog.building import Desk, limit, monthly
+
+
+def test_a_customer_without_archived_events_needs_no_recount(shop: Desk) -> None:
+    shop.subscribe("basic")
+    assert shop.recounts() == []
+
+
+def test_subscribing_recounts_what_came_before(shop: Desk) -> None:
+    shop.archive_events_of()
+    shop.subscribe("basic")
+    assert shop.recounts() == [("events", "acme")]
+
+
+def test_several_features_are_recounted_together(shop: Desk) -> None:
+    from tests.catalog.building import meter
+
+    shop.add_feature("more", meter=meter())
+    shop.add_plan("both", monthly("events"), monthly("more"))
+    shop.archive_events_of()
+    shop.subscribe("both")
+    assert shop.recounts() == [("", "acme")]
+
+
+def test_a_change_that_moves_no_event_recounts_nothing(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    shop.archive_events_of()
+    path = f"subscriptions/{made['id']}"
+    shop.patch(path, {"metadata": {"a": "b"}})
+    shop.patch(path, {"entitlements": [limit("events", 5)]})
+    shop.patch("customers/acme", {"timezone": "Europe/Berlin"})
+    assert shop.recounts() == []
+
+
+def test_an_override_of_the_reset_period_recounts(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    shop.archive_events_of()
+    item = {"id": "events", "type": "FEATURE", "resetPeriod": "DAY"}
+    shop.patch(f"subscriptions/{made['id']}", {"entitlements": [item]})
+    assert shop.recounts() == [("events", "acme")]
+
+
+def test_changes_before_it_began_share_a_recount(shop: Desk) -> None:
+    shop.archive_events_of()
+    made = shop.subscribe("basic")
+    shop.move("2026-01-11")
+    shop.post(f"subscriptions/{made['id']}/cancel")
+    assert shop.recounts() == [("events", "acme")]
+    (row,) = shop.rows("SELECT start_seq, (SELECT max(seq) FROM changes) FROM recounts")
+    assert row[0] == row[1]
+
+
+def test_publishing_other_limits_recounts_nothing(shop: Desk) -> None:
+    shop.subscribe("basic")
+    shop.archive_events_of()
+    shop.renew("basic", "ALL_CUSTOMERS", events={"usageLimit": 5})
+    assert shop.recounts() == []
+
+
+def test_publishing_other_resets_for_all_recounts_the_feature(shop: Desk) -> None:
+    shop.subscribe("basic")
+    shop.archive_events_of()
+    shop.renew("basic", "NEW_CUSTOMERS", events={"resetPeriod": "DAY"})
+    assert shop.recounts() == []
+    shop.renew("basic", "ALL_CUSTOMERS", events={"resetPeriod": "WEEK"})
+    assert shop.recounts() == [("events", "")]
+
+
+def test_publishing_a_new_feature_for_all_recounts_it(shop: Desk) -> None:
+    from tests.catalog.building import meter
+
+    shop.subscribe("basic")
+    shop.add_feature("more", meter=meter())
+    shop.archive_events_of()
+    shop.post("plans/basic/draft")
+    shop.grant("basic", monthly("more"))
+    shop.publish("basic", "ALL_CUSTOMERS")
+    assert shop.recounts() == [("more", "")]
+
+
+def test_nobody_subscribed_nothing_recounted(shop: Desk) -> None:
+    shop.archive_events_of()
+    shop.renew("basic", "ALL_CUSTOMERS", events={"resetPeriod": "WEEK"})
+    assert shop.recounts() == []
+
+
+def test_limits_move_events_where_they_decide_between_subscriptions(desk: Desk) -> None:
+    from tests.catalog.building import meter
+
+    desk.add_product(multipleSubscriptions=True)
+    desk.add_feature("events", meter=meter())
+    desk.add_plan("daily", limit("events", 5, resetPeriod="DAY"))
+    desk.add_plan("basic", monthly("events", 10))
+    desk.add_customer()
+    desk.subscribe("basic")
+    desk.subscribe("daily")
+    desk.archive_events_of()
+    desk.renew("daily", "ALL_CUSTOMERS", events={"usageLimit": 50})
+    assert desk.recounts() == [("events", "")]
+
+
+def report(desk: Desk, value: int) -> None:
+    from decimal import Decimal
+
+    from tallystick.ingest.usage import UsageItem
+    from tallystick.usage.report import report_usages
+
+    item = UsageItem(
+        customer="acme", feature="calls", resource="", value=Decimal(value), behavior="DELTA",
+        created_at=None, key=None, dimensions="{}",
+    )  # fmt: skip
+    now = desk.services.clock.now()
+    with desk.services.state.writing() as transaction:
+        rules = desk.services.rules()
+        rules.refresh(transaction)
+        report_usages(transaction, rules, desk.environment, [item], now, 10**12)
+
+
+def counted(desk: Desk) -> dict[int, str]:
+    return dict(
+        desk.rows("SELECT period_start, sum FROM counters WHERE feature = 'calls'")
+    )
+
+
+def test_reported_usage_is_placed_anew_in_the_same_transaction(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    shop.move("2026-01-12T06:00:00")
+    report(shop, 5)
+    shop.move("2026-01-12T18:00:00")
+    report(shop, 2)
+    item = {"id": "calls", "type": "FEATURE", "resetPeriod": "DAY"}
+    shop.patch(f"subscriptions/{made['id']}", {"entitlements": [item]})
+    start = shop.counted_from("calls", "2026-01-12T18:00:00")
+    assert start is not None
+    assert sorted(counted(shop).values()) == ["2", "5"]
+    assert counted(shop)[start] == "2"
+
+
+def test_reported_usage_is_placed_anew_for_all_subscribers(shop: Desk) -> None:
+    shop.subscribe("basic")
+    shop.move("2026-01-12T06:00:00")
+    report(shop, 5)
+    shop.move("2026-01-12T18:00:00")
+    report(shop, 2)
+    shop.renew("basic", "ALL_CUSTOMERS", calls={"resetPeriod": "DAY"})
+    start = shop.counted_from("calls", "2026-01-12T18:00:00")
+    assert start is not None
+    assert counted(shop)[start] == "2"

@@ -1,0 +1,236 @@
+"""Rules in memory: never stale, bounded, and cheap to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tallystick import limits
+from tallystick.catalog.changes import queue_recount, record_change
+from tallystick.clock import Instant
+from tallystick.entitlements.rules import Rules
+from tallystick.store import Transaction
+from tests.catalog.building import ENVIRONMENT, NOW, Desk, limit, meter, monthly
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A customer with a plan."""
+    made = Desk(tmp_path)
+    made.add_product()
+    made.add_feature("calls")
+    made.add_feature("events", meter=meter())
+    made.add_plan("basic", monthly("calls", 100), limit("events", 5))
+    made.add_customer()
+    made.subscribe("basic")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def rules(desk: Desk) -> Rules:
+    """Rules that were asked about everything once."""
+    made = Rules(desk.services.state)
+    ask(desk, made)
+    return made
+
+
+def ask(desk: Desk, rules: Rules, customer: str = "acme") -> int | None:
+    """The limit of calls after a refresh."""
+    with desk.reading() as transaction:
+        rules.refresh(transaction)
+        return limit_of_calls(transaction, rules, customer)
+
+
+def limit_of_calls(transaction: Transaction, rules: Rules, customer: str = "acme") -> int | None:
+    scope = (transaction, ENVIRONMENT, customer, "", "calls")
+    rules.segments(*scope)
+    winner = rules.winner(*scope, NOW)
+    return None if winner is None else winner.usage_limit
+
+
+class Counting:
+    """A snapshot that counts what it is asked."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self.asked = 0
+
+    def one(self, sql: str, *values: str | int | bytes | None) -> object:
+        self.asked += 1
+        return self._transaction.one(sql, *values)
+
+    def all(self, sql: str, *values: str | int | bytes | None) -> object:
+        self.asked += 1
+        return self._transaction.all(sql, *values)
+
+
+def queries(desk: Desk, rules: Rules, customer: str = "acme") -> int:
+    """How many statements it takes to answer."""
+    with desk.reading() as transaction:
+        rules.refresh(transaction)
+        counting = Counting(transaction)
+        limit_of_calls(counting, rules, customer)  # type: ignore[arg-type]
+    return counting.asked
+
+
+def test_what_was_asked_is_remembered(desk: Desk, rules: Rules) -> None:
+    assert queries(desk, rules) == 0
+
+
+def test_a_change_of_a_customer_drops_that_customer_alone(desk: Desk, rules: Rules) -> None:
+    desk.add_customer("other")
+    desk.subscribe("basic", "other")
+    ask(desk, rules, "other")
+    desk.patch("customers/other", {"name": "Other"})
+    assert queries(desk, rules) == 0
+    assert queries(desk, rules, "other") > 0
+
+
+def test_a_change_of_the_catalog_drops_its_environment_alone(desk: Desk, rules: Rules) -> None:
+    desk.environment = "elsewhere"
+    desk.add_product()
+    assert queries(desk, rules) == 0
+    desk.environment = ENVIRONMENT
+    desk.patch("features/calls", {"displayName": "New"})
+    assert queries(desk, rules) > 0
+    with desk.reading() as transaction:
+        assert rules.features(transaction, ENVIRONMENT)["calls"].display_name == "New"
+
+
+def test_a_number_used_again_after_a_rollback_drops_everything(desk: Desk, rules: Rules) -> None:
+    class Undone(Exception):
+        pass
+
+    def change_and_fail() -> None:
+        with desk.services.state.writing() as transaction:
+            transaction.run("UPDATE subscriptions SET version = 99")
+            record_change(transaction, ENVIRONMENT, "acme", NOW)
+            rules.refresh(transaction)
+            assert limit_of_calls(transaction, rules) is None  # cached, and then undone
+            raise Undone
+
+    with pytest.raises(Undone):
+        change_and_fail()
+    assert ask(desk, rules) == 100
+    desk.patch("features/calls", {"displayName": "New"})  # takes the number that was undone
+    assert ask(desk, rules) == 100
+
+
+def test_many_changes_are_not_followed_one_by_one(
+    desk: Desk, rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RULES_CHANGES_FOLLOWED_MAX", 3)
+    for number in range(5):
+        desk.add_customer(f"customer-{number}")
+    assert queries(desk, rules) > 0
+    assert ask(desk, rules) == 100
+
+
+def test_memory_is_bounded(desk: Desk, rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RULES_CUSTOMERS_MAX", 2)
+    for customer in ("nobody-1", "acme", "nobody-2"):
+        ask(desk, rules, customer)
+    assert queries(desk, rules, "acme") == 0
+    assert queries(desk, rules, "nobody-1") > 0
+
+
+def test_the_memory_of_environments_is_bounded(
+    desk: Desk, rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RULES_ENVIRONMENTS_MAX", 1)
+    with desk.reading() as transaction:
+        assert rules.features(transaction, "elsewhere") == {}
+    assert queries(desk, rules) > 0
+
+
+def test_unknown_customers_are_known_once_they_exist(desk: Desk, rules: Rules) -> None:
+    with desk.reading() as transaction:
+        assert rules.customer(transaction, ENVIRONMENT, "later") is None
+        assert rules.segments(transaction, ENVIRONMENT, "later", "", "calls") == ()
+    assert queries(desk, rules, "later") == 0
+    desk.add_customer("later")
+    desk.subscribe("basic", "later")
+    assert ask(desk, rules, "later") == 100
+
+
+def test_following_costs_nothing_while_nobody_commits(desk: Desk, rules: Rules) -> None:
+    with desk.reading() as transaction:
+        rules.follow(transaction)
+        counting = Counting(transaction)
+        rules.follow(counting)  # type: ignore[arg-type]
+    assert counting.asked == 0
+    desk.patch("features/calls", {"displayName": "New"})
+    with desk.reading() as transaction:
+        rules.follow(transaction)
+        assert rules.features(transaction, ENVIRONMENT)["calls"].display_name == "New"
+
+
+def test_metered_features_are_those_fed_by_events(desk: Desk, rules: Rules) -> None:
+    with desk.reading() as transaction:
+        assert [feature.id for feature in rules.metered(transaction, ENVIRONMENT)] == ["events"]
+
+
+def test_the_younger_generation_is_the_valid_one(desk: Desk, rules: Rules) -> None:
+    with desk.services.state.writing() as transaction:
+        transaction.run("UPDATE features SET generation = 3 WHERE id = 'events'")
+        transaction.run(
+            "INSERT INTO customer_generations VALUES (?, 'acme', 'events', 5)", ENVIRONMENT
+        )
+        record_change(transaction, ENVIRONMENT, "", NOW)
+    with desk.reading() as transaction:
+        rules.refresh(transaction)
+        for customer, generation in (("acme", 5), ("other", 3)):
+            assert rules.generation(transaction, ENVIRONMENT, customer, "events") == generation
+        assert rules.generation(transaction, ENVIRONMENT, "acme", "calls") == 0
+
+
+def pending(desk: Desk, rules: Rules, customer: str, feature: str) -> Instant | None:
+    with desk.reading() as transaction:
+        rules.refresh(transaction)
+        return rules.pending(transaction, ENVIRONMENT, customer, feature)
+
+
+def open_recount(desk: Desk, feature: str, customer: str, as_of: int) -> None:
+    desk.archive_events_of(customer or "someone")
+    with desk.services.state.writing() as transaction:
+        record_change(transaction, ENVIRONMENT, customer, NOW)
+        queue_recount(transaction, ENVIRONMENT, feature, customer, "test", Instant(as_of), NOW)
+
+
+def test_a_recount_of_a_feature_is_pending_for_everyone(desk: Desk, rules: Rules) -> None:
+    assert pending(desk, rules, "acme", "events") is None
+    open_recount(desk, "events", "", 7)
+    assert pending(desk, rules, "acme", "events") == 7
+    assert pending(desk, rules, "acme", "calls") is None
+
+
+def test_a_recount_of_a_customer_is_pending_for_it_alone(desk: Desk, rules: Rules) -> None:
+    open_recount(desk, "", "acme", 9)
+    open_recount(desk, "events", "acme", 8)
+    assert pending(desk, rules, "acme", "events") == 8
+    assert pending(desk, rules, "acme", "calls") == 9
+    assert pending(desk, rules, "other", "events") is None
+
+
+def test_a_finished_recount_is_pending_no_more(desk: Desk, rules: Rules) -> None:
+    open_recount(desk, "events", "", 7)
+    assert pending(desk, rules, "acme", "events") == 7
+    with desk.services.state.writing() as transaction:
+        transaction.run("UPDATE recounts SET finished_at = 1")
+        record_change(transaction, ENVIRONMENT, "", NOW)
+    assert pending(desk, rules, "acme", "events") is None
+
+
+def test_a_branch_sees_what_its_transaction_changed_and_leaves_the_rest_alone(
+    desk: Desk, rules: Rules
+) -> None:
+    with desk.services.state.writing() as transaction:
+        rules.refresh(transaction)
+        transaction.run("UPDATE subscriptions SET end_at = start_at")
+        record_change(transaction, ENVIRONMENT, "acme", NOW)
+        branch = rules.branch()
+        assert limit_of_calls(transaction, branch) is None
+        assert limit_of_calls(transaction, rules) == 100
