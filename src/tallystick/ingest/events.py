@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from tallystick import limits
-from tallystick.clock import Instant, from_datetime
+from tallystick.clock import Instant
 from tallystick.errors import PayloadTooLarge
 from tallystick.ingest.explain import accept_explained, too_large_events
 from tallystick.ingest.literals import INTEGER_END, line_number
-from tallystick.ingest.timestamps import instant_of, line_timestamp
+from tallystick.ingest.timestamps import line_timestamps
 
 _Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARS_MAX)]
 
@@ -46,8 +45,8 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 _DECODER: Final = msgspec.json.Decoder(_Body, float_hook=line_number)
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
-_Moments: TypeAlias = list[datetime]
-_SEVEN_DIGITS = re.compile(r"\.[0-9]{7}")
+# Escapes that hide a NUL, a colon from the count, or a dollar sign.
+_HIDDEN: Final = re.compile(rb"\\u00(?:00|3[aA]|24)")
 
 
 class AcceptedEvents(NamedTuple):
@@ -74,20 +73,20 @@ def accept_events(body: bytes, now: Instant, future_us: int) -> AcceptedEvents:
 def _accept_at_once(body: bytes, now: Instant, future_us: int) -> AcceptedEvents | None:
     """The lines of a body without any oddity, or None to have it explained.
 
-    An escape and each thing that msgspec does not see are reasons to give up.
+    Each thing that msgspec lets pass and we do not is a reason to give up, or to look closer.
     """
-    if b"\\" in body or too_large_events(body):
+    if b"\\u00" in body and _HIDDEN.search(body):
         return None
     try:
         events = _DECODER.decode(body).events
-        if not _plain(events) or (b'"$' in body and _reserved(events)):
+        if not _plain(events) or (b"$" in body and _reserved(events)) or too_large_events(body):
             return None
         lines = _ENCODER.encode_lines(events)
-        # Without escapes, encoding repeats every colon that was sent, in names, values and between
-        # them, but for the one after "events". A colon less: a name was given twice.
+        # Encoding repeats each colon that was sent, in names, in values and between them, but for
+        # the one after "events". A colon less: a name was given twice.
         if lines.count(b":") + 1 != body.count(b":"):
             return None
-        if _settle(events, lines, now, future_us):
+        if _settle(events, now + future_us):
             lines = _ENCODER.encode_lines(events)
     except (ValueError, OverflowError, RecursionError):  # msgspec's errors are ValueErrors
         return None
@@ -100,6 +99,8 @@ def _plain(events: Sequence[_Event]) -> bool:
         if event.dimensions:
             for value in event.dimensions.values():
                 kind = type(value)
+                if kind is str:
+                    continue
                 if kind is int:
                     if not -INTEGER_END < value < INTEGER_END:
                         return False
@@ -112,47 +113,21 @@ def _reserved(events: Sequence[_Event]) -> bool:
     return any(event.eventName.startswith("$") for event in events)
 
 
-def _settle(events: Sequence[_Event], lines: bytes, now: Instant, future_us: int) -> bool:
+def _settle(events: Sequence[_Event], latest: int) -> bool:
     """Make timestamps what lines hold and drop nulls; whether anything changed."""
     changed = False
-    stamps = [event.timestamp for event in events if event.timestamp is not UNSET]
-    if stamps and not _usual(stamps, now + future_us):
-        for event in events:
-            if event.timestamp is not UNSET:
-                event.timestamp = line_timestamp(instant_of(event.timestamp, now, future_us))
-        changed = True
-    if b'":null' in lines:
-        changed |= _drop_nulls(events)
-    return changed
-
-
-def _drop_nulls(events: Sequence[_Event]) -> bool:
-    changed = False
     for event in events:
-        if event.dimensions is None:
-            event.dimensions, changed = UNSET, True
         if event.resourceId is None:
             event.resourceId, changed = UNSET, True
+        if event.dimensions is None:
+            event.dimensions, changed = UNSET, True
+    stamps = [event.timestamp for event in events if event.timestamp is not UNSET]
+    if stamps:
+        kept = line_timestamps(stamps, latest)
+        if kept is not stamps:
+            texts = iter(kept)
+            for event in events:
+                if event.timestamp is not UNSET:
+                    event.timestamp = next(texts)
+            changed = True
     return changed
-
-
-def _usual(stamps: list[str], latest: int) -> bool:
-    """Whether DuckDB casts all of them exactly as they are, and none is later than ``latest``.
-
-    DuckDB wants upper case, ignores offsets and takes more than RFC 3339 allows; msgspec takes just
-    that, rounding where we cut.
-    """
-    moments = msgspec.convert(stamps, _Moments)
-    text = "\n".join(stamps)
-    if (
-        text.count("-") != 2 * len(stamps)
-        or text.count("+") != text.count("+00:00")
-        or "t" in text
-        or "z" in text
-        or _SEVEN_DIGITS.search(text)
-    ):
-        return False
-    try:
-        return from_datetime(max(moments)) <= latest
-    except TypeError:  # some with an offset, some without
-        return False

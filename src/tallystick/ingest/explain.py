@@ -1,7 +1,7 @@
 """Event requests read field by field: what is accepted, and why what is refused is refused.
 
 Owns: the meaning of an event. Slower than ``events`` by an order of magnitude; asked for bodies
-with escapes or oddities, and for bad ones.
+with an oddity, and for bad ones.
 """
 
 from __future__ import annotations

@@ -8,9 +8,7 @@ canonical text, which counts as the same number.
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
-from functools import lru_cache
 from typing import Final
 
 from tallystick import limits
@@ -21,25 +19,21 @@ INTEGER_END: Final = 10 ** (PLAIN_EXPONENT_MAX + 1)
 
 _FLOAT_CHARS_MAX: Final = 16
 """A literal of a point and 15 digits is what a double of that value prints."""
-_FRACTION = re.compile(r"-?[0-9]+\.[0-9]+", re.ASCII)
 _INT64_MAX: Final = 2**63 - 1
 
 
-@lru_cache(maxsize=4096)
 def line_number(literal: str) -> int | float | Decimal | str:
     """What a line holds for a JSON number written as ``literal``.
 
     Raises ``ValueError`` with the reason when the literal is too long or its exponent beyond
     reckoning.
     """
-    if len(literal) > limits.NUMBER_LITERAL_CHARS_MAX:
-        raise ValueError(f"is a number of more than {limits.NUMBER_LITERAL_CHARS_MAX} characters")
-    if len(literal) <= _FLOAT_CHARS_MAX and _FRACTION.fullmatch(literal):
+    if len(literal) <= _FLOAT_CHARS_MAX and "." in literal:  # the common case, quickly
         number = float(literal)
-        if number.is_integer():
-            return int(number)
-        if 1e-4 <= abs(number) < 1e15:
-            return number
+        if 1e-4 <= abs(number) < 1e15 and "e" not in literal and "E" not in literal:
+            return int(number) if number.is_integer() else number
+    elif len(literal) > limits.NUMBER_LITERAL_CHARS_MAX:
+        raise ValueError(f"is a number of more than {limits.NUMBER_LITERAL_CHARS_MAX} characters")
     exact = parse_number(literal)
     if exact is None:
         raise ValueError("is a number with an exponent out of range")

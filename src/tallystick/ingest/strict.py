@@ -23,6 +23,18 @@ _SHOWN_CHARS_MAX: Final = 64
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_$-]{1,64}")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_LENGTH = re.compile(r"Expected `(\w+)` of length (<=|>=) (\d+)")
+_ENUM = re.compile(r"Invalid enum value (.*)", re.DOTALL)
+_QUOTED = re.compile(r"`([^`]*)`")
+_WORD = re.compile(r"\w+")
+_JSON_NAMES: Final = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "decimal": "number",
+    "bool": "boolean",
+    "datetime": "date-time",
+}
 
 
 class Members(list[tuple[str, Any]]):
@@ -190,5 +202,21 @@ def _sentence(message: str) -> str:
         return f"{at(path, found[1])}: is required"
     if found := _UNKNOWN.fullmatch(reason):
         return f"{at(path, found[1])}: is not a known field"
-    plain = reason.replace("`", "").replace("got str", "got string")
-    return f"{path or 'body'}: {plain[:1].lower()}{plain[1:]}"
+    return f"{path or 'body'}: {_reason(reason)}"
+
+
+def _reason(reason: str) -> str:
+    """Python's names of types as JSON's."""
+    if found := _LENGTH.fullmatch(reason):
+        most = "fewer" if found[2] == "<=" else "more"
+        unit = {"str": "character", "array": "item"}.get(found[1], "member")
+        return f"must have {found[3]} {unit}{'' if found[3] == '1' else 's'} or {most}"
+    if found := _ENUM.fullmatch(reason):
+        return f"{found[1]} is not one of its values"
+    words = _QUOTED.sub(lambda quoted: _WORD.sub(_in_json, quoted[1]), reason)
+    words = words.replace(" | ", " or ").replace("got integer", "got number")
+    return words[:1].lower() + words[1:]
+
+
+def _in_json(word: re.Match[str]) -> str:
+    return _JSON_NAMES.get(word[0], word[0])

@@ -1,12 +1,24 @@
-"""The timestamps that callers give: read as instants, and not too far ahead of the clock.
+"""The timestamps that callers give: read as instants, not too far ahead, and written for DuckDB.
 
-Owns: the bound on the future and the sentences about a timestamp that is refused. What an instant
-looks like is said once, in ``clock.parse_instant``.
+Owns: the bound on the future, the sentences about a timestamp that is refused, and the form that
+lines hold. What an instant looks like is said once, in ``clock.parse_instant``.
+
+DuckDB's cast to TIMESTAMP wants ``T`` and ``Z`` in upper case, cuts digits beyond microseconds as
+we do, and *ignores* an offset; so lines hold UTC only.
 """
 
 from __future__ import annotations
 
-from tallystick.clock import HOUR, SECOND, Instant, format_instant, parse_instant
+import re
+from datetime import UTC, datetime
+from typing import Final, TypeAlias
+
+import msgspec
+
+from tallystick.clock import HOUR, SECOND, Instant, format_instant, from_datetime, parse_instant
+
+_Moments: TypeAlias = list[datetime]
+_SEVEN_DIGITS: Final = re.compile(r"(\.[0-9]{6})[0-9]+")
 
 
 def instant_of(text: str, now: Instant, future_us: int) -> Instant:
@@ -26,8 +38,35 @@ def instant_of(text: str, now: Instant, future_us: int) -> Instant:
 
 
 def line_timestamp(instant: Instant) -> str:
-    """A timestamp as lines hold it. In UTC, because DuckDB's cast to TIMESTAMP ignores offsets."""
+    """A timestamp as lines hold it."""
     return format_instant(instant)
+
+
+def line_timestamps(texts: list[str], latest: int) -> list[str]:
+    """``texts`` as lines hold them, all at once; the same list when nothing had to change.
+
+    Raises ``ValueError`` or ``OverflowError`` when one of them is none, or later than ``latest``.
+    """
+    joined = "\n".join(texts)
+    odd = _SEVEN_DIGITS.search(joined)  # msgspec would round
+    cut = _SEVEN_DIGITS.sub(r"\1", joined).split("\n") if odd else texts
+    moments = msgspec.convert(cut, _Moments)
+    usual = (
+        joined.count("+") == joined.count("+00:00")
+        and joined.count("-") == 2 * len(texts)
+        and "t" not in joined
+        and "z" not in joined
+    )
+    # Moments with an offset and moments without cannot be compared.
+    if not usual or joined.count("Z") + joined.count("+") not in (0, len(texts)):
+        moments = [_in_utc(moment) for moment in moments]
+    if from_datetime(max(moments)) > latest:
+        raise ValueError("one is too late")
+    return texts if usual else [moment.isoformat() for moment in moments]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _length(microseconds: int) -> str:
