@@ -22,6 +22,8 @@ PLAIN_EXPONENT_MAX: Final = 40
 
 _NUMBER = re.compile(NUMBER_PATTERN, re.ASCII)
 _INT64_MAX: Final = 2**63 - 1
+_INT64_DIGITS: Final = 18
+"""A number of at most so many digits fits."""
 
 
 def parse_number(text: str) -> Decimal | None:
@@ -58,6 +60,8 @@ def json_number(value: Decimal) -> int | Decimal:
 
     An int where it fits 64 bits; else a Decimal, because the encoder refuses longer ints.
     """
+    if value.adjusted() < _INT64_DIGITS and value == (whole := int(value)):
+        return whole  # nearly every number, without taking it apart
     sign, digits, exponent = _shortest(value)
     if exponent < 0:
         return Decimal(f"{sign}{digits}E{exponent}")

@@ -25,6 +25,7 @@ from tallystick.archive.query import Session
 from tallystick.archive.relation import paths_of
 from tallystick.archive.reports import load_waiting_of, usage_sql
 from tallystick.clock import Instant
+from tallystick.core.numbers import canonical_text
 from tallystick.core.parts import Part
 from tallystick.core.periods import LIFETIME, Segment, periods_between
 from tallystick.entitlements.rules import Rules
@@ -53,17 +54,18 @@ DELETE FROM counters WHERE environment = ? AND customer = ? AND resource = ? AND
 # A customer's reports on some features; formatted with the relation of all reports.
 CREATE_MINE: Final = """
 CREATE OR REPLACE TEMP TABLE mine AS
-SELECT coalesce(resource, '') AS resource, feature, epoch_us(event_time) AS at, value
+SELECT coalesce(resource, '') AS resource, feature, epoch_us(event_time) AS happened, value
 FROM ({usage}) WHERE environment = ? AND customer = ? AND list_contains(?, feature)
 """
 
-RANGES: Final = "SELECT resource, feature, min(at), max(at) FROM mine GROUP BY ALL"
+RANGES: Final = "SELECT resource, feature, min(happened), max(happened) FROM mine GROUP BY ALL"
 
 # Totals by counter: each report belongs to the last start at or before it.
 TOTALS: Final = """
 SELECT starts.scope, starts.counter, count(*), sum(mine.value)
 FROM mine ASOF JOIN starts
-  ON mine.resource = starts.resource AND mine.feature = starts.feature AND mine.at >= starts.at
+  ON mine.resource = starts.resource AND mine.feature = starts.feature
+ AND mine.happened >= starts.since
 GROUP BY ALL
 """
 
@@ -87,14 +89,17 @@ def recalculate_reports(
     environment: str,
     customer: str,
     before: Placed,
+    rules: Rules | None = None,
 ) -> None:
     """Make the counters fed by reports what the changed rules make of the record.
 
-    Raises what ``QueryEngine.session`` raises; the change cannot be made then, try again later.
+    ``rules`` know the change (and are thrown away: it is not committed yet); they are loaded where
+    none are given. Raises what ``QueryEngine.session`` raises; the change cannot be made then, try
+    again later.
     """
     if not before:
         return
-    rules = Rules(services.state)  # sees the change; thrown away, for it is not committed yet
+    rules = rules or Rules(services.state)
     after = placed_reports(transaction, rules, environment, customer)
     moved = [scope for scope, segments in after.items() if before.get(scope) != segments]
     if not moved:
@@ -131,25 +136,25 @@ def _count(
     session: Session, accounts: Mapping[Scope, Account]
 ) -> Iterator[tuple[CounterKey, Part]]:
     """What the reports add up to, by counter."""
-    ranges = {(resource, feature): (first, last) for resource, feature, first, last in
-              session.rows(RANGES)}  # fmt: skip
+    rows = session.rows(RANGES)
+    ranges = {(resource, feature): (first, last) for resource, feature, first, last in rows}
     scopes = [scope for scope in accounts if scope in ranges]
     starts = [
-        (number, *scope, at, counter)
+        (number, *scope, since, counter)
         for number, scope in enumerate(scopes)
-        for at, counter in _starts(accounts[scope], *ranges[scope])
+        for since, counter in _starts(accounts[scope], *ranges[scope])
     ]
     if not starts:
         return
-    numbers, resources, features, ats, counters = zip(*starts, strict=True)
+    numbers, resources, features, since, counters = zip(*starts, strict=True)
     session.table("starts", {
         "scope": np.array(numbers, np.int64), "resource": np.array(resources, object),
-        "feature": np.array(features, object), "at": np.array(ats, np.int64),
+        "feature": np.array(features, object), "since": np.array(since, np.int64),
         "counter": np.array(counters, np.int64),
     })  # fmt: skip
     for number, counter, count, total in session.rows(TOTALS):
         key = accounts[scopes[number]].counter(None)._replace(period_start=counter)
-        yield key, Part(count, Decimal(total))
+        yield key, Part(count, Decimal(canonical_text(total)))
 
 
 def _starts(account: Account, first: Instant, last: Instant) -> Iterator[tuple[int, int]]:

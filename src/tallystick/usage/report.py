@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from tallystick import ids, limits
-from tallystick.clock import Instant, format_instant
+from tallystick.clock import Instant
 from tallystick.core.numbers import json_number
 from tallystick.core.parts import CONTEXT, Part
 from tallystick.core.periods import Period
@@ -28,9 +28,9 @@ from tallystick.entitlements.rules import Rules
 from tallystick.errors import BadInput, NotFound
 from tallystick.ingest.usage import UsageItem
 from tallystick.store import Transaction, Value
-from tallystick.usage.counters import CounterKey, read_counter, write_counters
+from tallystick.usage.counters import CounterKey, find_counter, rewrite_counters, write_counters
 from tallystick.usage.keys import Claim, find_claim, hash_of, write_claims
-from tallystick.usage.totals import Account, in_units, open_account, resets
+from tallystick.usage.totals import Account, in_units, open_account, resets, told
 
 TOTAL_MAX: Final = Decimal(limits.USAGE_INTEGER_MAX)
 
@@ -106,6 +106,7 @@ class _Batch:
         self._features = rules.features(transaction, environment)
         self._accounts: dict[tuple[str, str, str], Account] = {}
         self._parts: dict[CounterKey, Part] = {}
+        self._stored: dict[CounterKey, int] = {}
         self._changed: set[CounterKey] = set()
         self._waiting: list[tuple[Value, ...]] = []
         self._claims: dict[bytes, Claim] = {}
@@ -133,7 +134,11 @@ class _Batch:
     def write(self) -> None:
         """Everything that the items changed."""
         transaction = self._transaction
-        write_counters(transaction, ((key, self._parts[key]) for key in self._changed))
+        stored = [key for key in self._changed if key in self._stored]
+        rewrite_counters(transaction, ((self._stored[key], self._parts[key]) for key in stored))
+        if len(stored) < len(self._changed):
+            new = self._changed.difference(stored)
+            write_counters(transaction, ((key, self._parts[key]) for key in new))
         transaction.run_many(INSERT_WAITING, self._waiting)
         if self._claims:
             write_claims(transaction, self._environment, self._claims.items())
@@ -179,7 +184,10 @@ class _Batch:
     def _part(self, counter: CounterKey) -> Part:
         known = self._parts.get(counter)
         if known is None:
-            known = self._parts[counter] = read_counter(self._transaction, counter) or Part()
+            found = find_counter(self._transaction, counter)
+            if found is not None:
+                self._stored[counter] = found.id
+            known = self._parts[counter] = Part() if found is None else found.part
         return known
 
 
@@ -219,11 +227,11 @@ def _measurement(
         customer_id=account.customer,
         feature_id=account.feature.id,
         resource_id=account.resource or None,
-        timestamp=format_instant(claim.received_at),
-        created_at=format_instant(claim.created_at),
+        timestamp=told(claim.received_at),
+        created_at=told(claim.created_at),
         value=json_number(Decimal(claim.value)),
         current_usage=json_number(in_units(account.feature, total)),
-        usage_period_start=format_instant(own.start) if resets(own) else None,
-        usage_period_end=format_instant(own.end) if resets(own) else None,
-        next_reset_date=format_instant(current.end) if resets(current) else None,
+        usage_period_start=told(own.start) if resets(own) else None,
+        usage_period_end=told(own.end) if resets(own) else None,
+        next_reset_date=told(current.end) if resets(current) else None,
     )

@@ -9,11 +9,11 @@ instants are not counted at all until a rule covers them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import TypeGuard
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeGuard
 
-from tallystick.clock import Instant
+from tallystick.clock import Instant, format_instant
 from tallystick.core.parts import CONTEXT, ZERO
 from tallystick.core.periods import LIFETIME, Period, Rule, Segment, period_at
 from tallystick.entitlements.loading import FeatureRules
@@ -22,10 +22,10 @@ from tallystick.store import Transaction
 from tallystick.usage.counters import CounterKey, read_counter
 
 _UNIT = Decimal(1)
+_TOLD_INSTANTS_MAX: Final = 32_768
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """Whose usage of what: all totals of one feature of one customer or resource."""
 
     environment: str
@@ -90,6 +90,12 @@ def in_units(feature: FeatureRules, total: Decimal) -> Decimal:
     coarse = CONTEXT.divide(total, Decimal(transformation.divide))
     rounding = ROUND_FLOOR if transformation.round == "DOWN" else ROUND_CEILING
     return coarse.quantize(_UNIT, rounding=rounding, context=CONTEXT)
+
+
+@lru_cache(maxsize=_TOLD_INSTANTS_MAX)
+def told(instant: Instant) -> str:
+    """``format_instant``, remembered: periods begin and end at the same few instants all day."""
+    return format_instant(instant)
 
 
 def resets(period: Period | None) -> TypeGuard[Period]:

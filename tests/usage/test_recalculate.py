@@ -1,0 +1,204 @@
+"""Reported usage after a change of rules: what the record says under the new rules."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tallystick.archive.query import QueryEngine
+from tallystick.clock import DAY, HOUR, Instant
+from tallystick.core.periods import LIFETIME, period_at
+from tallystick.entitlements.rules import Rules
+from tallystick.folder import DataFolder
+from tallystick.store import Transaction
+from tallystick.usage.recalculate import placed_reports, recalculate_reports
+from tests.usage.building import (
+    DEFAULT,
+    NOW,
+    START,
+    Scene,
+    at,
+    end,
+    limit,
+    monthly,
+    set_to,
+    subscribe,
+    totals,
+    usage,
+)
+
+
+@dataclass
+class Desk:
+    """A scene, and what a change of rules needs besides."""
+
+    scene: Scene
+    services: Any
+
+    def change(self, *changes: Any, customer: str = "acme") -> None:
+        """Change rules and recalculate, in one transaction, as the catalog does."""
+        with self.scene.store.writing() as transaction:
+            self.scene.rules.refresh(transaction)
+            before = placed_reports(transaction, self.scene.rules, DEFAULT, customer)
+            for change in changes:
+                change(transaction)
+            recalculate_reports(self.services, transaction, DEFAULT, customer, before)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    folder = DataFolder(tmp_path)
+    folder.prepare()
+    scene = Scene(tmp_path)
+    scene.add_feature("calls")
+    scene.add_plan("monthly", monthly("calls"))
+    scene.add_plan("lifetime", limit("calls"))
+    scene.add_plan("weekly", limit("calls", resetPeriod="WEEK"))
+    scene.add_plan("nothing")
+    scene.add_customer()
+    engine = QueryEngine(tmp_path)
+    yield Desk(scene, SimpleNamespace(state=scene.store, queries=engine, folder=folder))
+    engine.close()
+
+
+def starting(plan: str, when: Instant, restarts: bool = False, chain: Instant | None = None) -> Any:
+    def change(transaction: Transaction) -> None:
+        subscribe(transaction, plan, "acme", "", when, chain or when, restarts)
+
+    return change
+
+
+def ending(plan: str, when: Instant) -> Any:
+    def change(transaction: Transaction) -> None:
+        end(transaction, plan, when, "acme")
+
+    return change
+
+
+def test_a_first_subscription_without_resets_counts_all_of_life(desk: Desk) -> None:
+    desk.scene.report(usage(4), usage(3, created_at=at("2020-01-01")))
+    desk.change(starting("lifetime", NOW))
+    assert totals(desk.scene) == {("", "calls", LIFETIME): "7"}
+
+
+def test_a_back_dated_subscription_takes_what_is_in_its_periods(desk: Desk) -> None:
+    desk.scene.report(
+        usage(1, created_at=at("2025-12-01")),
+        usage(2, created_at=at("2026-01-12")),
+        usage(4, created_at=NOW),
+    )
+    desk.change(starting("monthly", START))
+    assert totals(desk.scene) == {
+        ("", "calls", LIFETIME): "1",
+        ("", "calls", START): "6",
+    }
+    assert desk.scene.report(usage(1))[0].current_usage == 7
+
+
+def test_a_plan_change_that_resets_begins_at_nothing(desk: Desk) -> None:
+    desk.scene.subscribe("monthly")
+    desk.scene.report(usage(5))
+    desk.scene.now = Instant(NOW + HOUR)
+    desk.change(ending("monthly", desk.scene.now), starting("monthly", desk.scene.now, True, START))
+    assert desk.scene.report(usage(1))[0].current_usage == 1
+
+
+def test_a_plan_change_to_another_period_places_the_period_that_holds_it(desk: Desk) -> None:
+    """The new rule holds from the start of its own period that contains the change."""
+    desk.scene.subscribe("monthly")
+    days = [at("2026-01-11"), at("2026-01-17T09:00:00"), at("2026-01-18")]
+    desk.scene.report(*(usage(10**n, created_at=day) for n, day in enumerate(days)))
+    desk.change(ending("monthly", NOW), starting("weekly", NOW, chain=START))
+    week = at("2026-01-17T10:00:00")
+    assert totals(desk.scene) == {
+        ("", "calls", START): "11",
+        ("", "calls", week): "100",
+    }
+
+
+def test_what_no_rule_covers_counts_together(desk: Desk) -> None:
+    desk.scene.subscribe("monthly")
+    desk.scene.report(usage(5))
+    desk.change(ending("monthly", Instant(NOW + 1)))
+    desk.scene.now = Instant(NOW + DAY)
+    desk.scene.report(usage(2))
+    (measured,) = desk.scene.report(set_to(3))
+    assert (measured.value, measured.current_usage) == (1, 3)
+
+
+def test_other_customers_and_event_fed_counters_stay(desk: Desk) -> None:
+    desk.scene.add_customer("other")
+    desk.scene.add_feature("events", meter={"filters": [], "aggregation": {"function": "COUNT"}})
+    desk.scene.report(usage(1), usage(2, customer="other"))
+    with desk.scene.store.writing() as transaction:
+        transaction.run(
+            "INSERT INTO counters (environment, customer, resource, feature, generation, "
+            "period_start, count, sum) SELECT environment, customer, resource, 'events', "
+            "generation, period_start, count, sum FROM counters WHERE customer = 'acme'"
+        )
+    desk.change(starting("monthly", START))
+    rows = desk.scene.rows("SELECT customer, feature, sum FROM counters ORDER BY 1, 2")
+    assert rows == [
+        ("acme", "calls", "1"),
+        ("acme", "events", "1"),
+        ("other", "calls", "2"),
+    ]
+
+
+def test_a_change_that_moves_nothing_reads_no_record(desk: Desk) -> None:
+    desk.scene.subscribe("monthly")
+    desk.scene.report(usage(5))
+    desk.services.queries = None
+    desk.change(ending("monthly", NOW), starting("monthly", NOW, chain=START))
+    assert totals(desk.scene) == {("", "calls", START): "5"}
+
+
+def test_customers_who_never_reported_cost_nothing(desk: Desk) -> None:
+    desk.services.queries = None
+    desk.change(starting("monthly", START))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_recalculated_equals_reported_under_the_new_rules(desk: Desk, seed: int) -> None:
+    """The oracle places each report by itself, with the final rules."""
+    rng = random.Random(seed)
+    plans = ["monthly", "weekly", "lifetime", "nothing"]
+    reported: list[tuple[int, int]] = []
+    held: str | None = None
+    for _ in range(8):
+        desk.scene.now = Instant(desk.scene.now + rng.randrange(40) * DAY)
+        if rng.random() < 0.5:
+            plan, changes = rng.choice(plans), []
+            if held is not None:
+                changes.append(ending(held, desk.scene.now))
+            restarts = held is not None and rng.random() < 0.5
+            chain = START if held is not None and not restarts else desk.scene.now
+            changes.append(starting(plan, desk.scene.now, restarts, chain))
+            desk.change(*changes)
+            held = plan
+        for _ in range(5):
+            when = Instant(desk.scene.now - rng.randrange(60 * DAY))
+            value = rng.randrange(-5, 20)
+            desk.scene.report(usage(value, created_at=when))
+            reported.append((when, value))
+    assert _placed(desk.scene, reported) == {
+        key[2]: Decimal(total) for key, total in totals(desk.scene).items()
+    }
+
+
+def _placed(scene: Scene, reported: list[tuple[int, int]]) -> dict[int, Decimal]:
+    with scene.store.reading() as transaction:
+        segments = Rules(scene.store).segments(transaction, DEFAULT, "acme", "", "calls")
+    found: dict[int, Decimal] = {}
+    for when, value in reported:
+        period = period_at(segments, when)
+        start = LIFETIME if period is None else period.counted_from
+        found[start] = found.get(start, Decimal(0)) + value
+    return found
