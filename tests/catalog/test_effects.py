@@ -121,9 +121,7 @@ def report(desk: Desk, value: int) -> None:
 
 
 def counted(desk: Desk) -> dict[int, str]:
-    return dict(
-        desk.rows("SELECT period_start, sum FROM counters WHERE feature = 'calls'")
-    )
+    return dict(desk.rows("SELECT period_start, sum FROM counters WHERE feature = 'calls'"))
 
 
 def test_reported_usage_is_placed_anew_in_the_same_transaction(shop: Desk) -> None:
