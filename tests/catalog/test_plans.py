@@ -90,7 +90,6 @@ def test_only_drafts_can_be_changed(shop: Desk, change: tuple[str, str, Any]) ->
         ({"resetPeriod": "CENTURY"}, "BadUserInput"),
         ({"usageLimit": -1}, "BadUserInput"),
         ({"usageLimit": 1.5}, "BadUserInput"),
-        ({"hasUnlimitedUsage": True}, "BadUserInput"),
         ({"type": "OTHER"}, "BadUserInput"),
         ({"id": "none"}, "FeatureNotFound"),
     ],

@@ -102,6 +102,17 @@ def test_a_change_at_the_end_of_the_billing_period_is_scheduled(shop: Desk) -> N
     assert reply["subscription"]["startDate"] == "2026-02-10T12:00:00.000Z"
 
 
+def test_a_scheduled_plan_change_can_be_called_off(shop: Desk) -> None:
+    old = shop.subscribe("basic", cancellationDate="2026-04-01T00:00:00Z")
+    shop.add_plan("pro", monthly("calls", 500))
+    new = shop.subscribe("pro", startDate="2026-02-01T00:00:00Z")
+    assert shop.post(f"subscriptions/{new['id']}/cancel")["status"] == "CANCELED"
+    shop.move("2026-02-02")
+    assert shop.limit_of("calls") == 100
+    ends = shop.get(f"subscriptions/{old['id']}")
+    assert (ends["status"], ends["effectiveEndDate"]) == ("ACTIVE", "2026-04-01T00:00:00.000Z")
+
+
 def test_a_back_dated_plan_change_replaces_what_began_later(shop: Desk) -> None:
     old = shop.subscribe("basic")
     shop.add_plan("pro", monthly("calls", 500))
@@ -250,6 +261,9 @@ def test_migration_moves_a_subscription_to_the_newest_version(shop: Desk) -> Non
     shop.post(f"subscriptions/{made['id']}/migrate")
     assert shop.limit_of("calls") == 300
     assert shop.limit_of("calls", moment="2026-01-12T12:00:00") == 100
+    shop.move("2026-01-15")
+    shop.post(f"subscriptions/{made['id']}/migrate")
+    assert shop.limit_of("calls", moment="2026-01-14") == 300
 
 
 def test_what_is_unknown_is_not_found(shop: Desk) -> None:

@@ -101,6 +101,7 @@ def bring_in(
         else:
             body = decode(cast("str", row[4])) | change
             transaction.run(UPDATE_CUSTOMER, encode(body), now, environment, request.id)
+            record_change(transaction, environment, request.id, now)
     return new
 
 

@@ -152,8 +152,6 @@ def _checked(
     if isinstance(request, ResetFields):
         _check_feature(transaction, environment, feature, request, new=not before)
         body |= _reset(request, before)
-        if body.get("hasUnlimitedUsage") and body.get("usageLimit") is not None:
-            raise BadInput(f"usageLimit: {feature!r} cannot have a limit and be unlimited")
     return body
 
 

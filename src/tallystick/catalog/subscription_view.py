@@ -25,7 +25,7 @@ _OF_PLAN = " AND plan = ?"
 _OF_RESOURCE = " AND resource = ?"
 
 # Kept in the body for ourselves; the rest is echoed as it was sent.
-_OURS = frozenset({"overrides", "migrations", "trialEnd", "trialEndBehavior"})
+_OURS = frozenset({"overrides", "migrations", "replaced", "trialEnd", "trialEndBehavior"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,10 @@ def cancel(
     request: CancelSubscription,
     now: Instant,
 ) -> Subscription:
-    """End a subscription now, at the end of its billing period, or at a date (default: now)."""
+    """End a subscription now, at the end of its billing period, or at a date (default: now).
+
+    What it would have replaced goes on, if it had not begun.
+    """
     found = find_open(transaction, environment, subscription, now)
     if request.cancellation_time == "SPECIFIC_DATE":
         if request.end_date is UNSET:
@@ -145,6 +148,8 @@ def cancel(
     else:
         end = max(now, found.start)
         changed = replace(found, end=end, body=found.body | {"cancelReason": "Immediate"})
+    if changed.end == found.start:
+        _restore_replaced(transaction, environment, found, now)
     return _write(transaction, environment, changed, now)
 
 
@@ -161,8 +166,10 @@ def migrate(
     at = max(now, found.start)
     if request.subscription_migration_time == "END_OF_BILLING_PERIOD":
         at = billing_period(found.body, found.start, now).end
-    moves = [*found.body.get("migrations", ()), {"version": newest.number, "at": at}]
-    changed = replace(found, body=found.body | {"migrations": moves})
+    moves = {move["version"]: move["at"] for move in found.body.get("migrations", ())}
+    moves[newest.number] = min(at, moves.get(newest.number, at))  # asked again, it changes nothing
+    kept = [{"version": version, "at": moved_at} for version, moved_at in moves.items()]
+    changed = replace(found, body=found.body | {"migrations": kept})
     return _write(transaction, environment, changed, now)
 
 
@@ -248,10 +255,24 @@ def _replacing(
             f"migrate that subscription instead"
         )
     for other in others:
-        body = other.body | {"cancelReason": _REPLACED}
+        was = {"by": draft.id, "end": other.end, "cancelReason": other.body.get("cancelReason")}
+        body = other.body | {"cancelReason": _REPLACED, "replaced": was}
         ended = replace(other, end=max(draft.start, other.start), body=body)
         _write(transaction, environment, ended, now)
     return _continuing(draft, replaced[-1], product) if replaced else draft
+
+
+def _restore_replaced(
+    transaction: Transaction, environment: str, cancelled: Subscription, now: Instant
+) -> None:
+    """Let what a subscription that never held replaced end as it would have without it."""
+    scope = (environment, cancelled.customer, cancelled.resource, cancelled.product)
+    for row in transaction.all(SELECT_OF_PRODUCT, *scope):
+        other = of_row(row)
+        was = other.body.get("replaced")
+        if was is not None and was["by"] == cancelled.id:
+            body = other.body | {"cancelReason": was["cancelReason"], "replaced": None}
+            _write(transaction, environment, replace(other, end=was["end"], body=body), now)
 
 
 def _scheduled(

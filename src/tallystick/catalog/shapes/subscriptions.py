@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from tallystick.catalog.shapes.common import (
     Address,
@@ -212,26 +212,3 @@ class MigrateSubscription(Shape, frozen=True, kw_only=True):
     """Move to the newest version of the plan."""
 
     subscription_migration_time: Literal["END_OF_BILLING_PERIOD", "IMMEDIATE"] = "IMMEDIATE"
-
-
-class ImportedSubscription(Shape, frozen=True, kw_only=True):
-    """One subscription of an import."""
-
-    id: Id
-    customer_id: str
-    plan_id: str
-    addons: list[Addon] | UnsetType = UNSET
-    billing_id: str | UnsetType | None = UNSET
-    billing_period: BillingPeriod | UnsetType = UNSET
-    charges: list[Charge] | UnsetType = UNSET
-    end_date: datetime | UnsetType | None = UNSET
-    metadata: Metadata | UnsetType = UNSET
-    resource_id: ResourceId | UnsetType | None = UNSET
-    start_date: datetime | UnsetType = UNSET
-
-
-class ImportSubscriptions(Shape, frozen=True, kw_only=True):
-    """Many subscriptions at once."""
-
-    subscriptions: Annotated[list[ImportedSubscription], Meta(min_length=1, max_length=1_000)]
-    integration_id: str | UnsetType | None = UNSET

@@ -73,6 +73,8 @@ CREATE TABLE customers (
     PRIMARY KEY (environment, id)
 );
 
+CREATE INDEX customers_by_age ON customers (environment, created_at, id);
+
 CREATE TABLE subscriptions (
     environment TEXT    NOT NULL,
     id          TEXT    NOT NULL,
@@ -92,6 +94,7 @@ CREATE TABLE subscriptions (
 );
 
 CREATE INDEX subscriptions_of_customer ON subscriptions (environment, customer);
+CREATE INDEX subscriptions_by_age ON subscriptions (environment, created_at, id);
 
 -- ------------------------------------------------------------------------------------- counters
 
