@@ -13,10 +13,8 @@ from collections.abc import Callable
 from typing import Final
 
 POINTS: Final = (
-    "accept.before_commit",
-    "accept.after_commit",
-    "report.before_commit",
-    "report.after_commit",
+    "group.before_commit",
+    "group.after_commit",
     "fold.before_files",
     "fold.after_archive_file",
     "fold.after_key_run",

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from tallystick import limits
 from tallystick.errors import TallystickError, Unavailable
+from tallystick.failpoints import reach
 from tallystick.store.contract import Store, Transaction
 
 T = TypeVar("T")
@@ -28,23 +29,37 @@ class GroupWriter:
     def __init__(self, store: Store, name: str) -> None:
         self._store = store
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, job: Callable[[Transaction], T]) -> Future[T]:
-        """Queue ``job``; its result, or its error, arrives after the commit."""
+        """Queue ``job``; its result, or its error, arrives after the commit.
+
+        A job whose future is cancelled before its group begins is not run; later it cannot be
+        cancelled any more. Raises ``Unavailable`` once the writer is closed.
+        """
         future: Future[T] = Future()
-        self._queue.put((job, future))
+        with self._closing:
+            if self._closed:
+                raise Unavailable("this process is ending")
+            self._queue.put((job, future))
         return future
 
     def close(self) -> None:
         """Finish what is queued and end the thread."""
-        self._queue.put(None)
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         while True:
-            group, last = self._take()
+            queued, last = self._take()
+            # Whoever gave up waiting has cancelled; of the others nobody can from here on.
+            group = [item for item in queued if item[1].set_running_or_notify_cancel()]
             if group:
                 self._commit(group)
             if last:
@@ -70,11 +85,13 @@ class GroupWriter:
             with self._store.writing() as transaction:
                 for job, future in group:
                     outcomes.append(_outcome(transaction, job, future))
+                reach("group.before_commit")
         except BaseException as error:
             failure = error if isinstance(error, TallystickError) else _unexpected(error)
             for _, future in group:
                 future.set_exception(failure)
             return
+        reach("group.after_commit")
         for future, result, error_of_job in outcomes:
             if error_of_job is None:
                 future.set_result(result)

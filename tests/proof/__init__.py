@@ -1,0 +1,1 @@
+"""What the product promises, shown on a real server through the official SDK."""
