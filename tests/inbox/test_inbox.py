@@ -143,10 +143,9 @@ def test_positions_continue_after_what_the_state_knows(opened: Opened) -> None:
 
 
 def test_an_accepted_request_that_is_rolled_back_leaves_nothing(opened: Opened) -> None:
-    with opened.store.writing() as transaction:
-        with contextlib.suppress(RuntimeError), transaction.part():
-            opened.inbox.add(transaction, "default", NOW, 1, b"{}\n")
-            raise RuntimeError
+    with contextlib.suppress(RuntimeError), opened.store.writing() as transaction:
+        opened.inbox.add(transaction, "default", NOW, 1, b"{}\n")
+        raise RuntimeError
     assert (opened.inbox.head(), opened.inbox.backlog()) == (0, Backlog(0, 0))
     assert opened.inbox.accepted() == {}
 
@@ -228,6 +227,6 @@ def test_the_backlog_is_what_waits_whatever_happens(tmp_path: Path) -> None:
         def teardown(self) -> None:
             self.opened.close()
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Machine, settings=settings(max_examples=25, stateful_step_count=20, deadline=None)
     )

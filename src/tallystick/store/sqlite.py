@@ -82,6 +82,7 @@ class SqliteStore:
         self._all: list[sqlite3.Connection] = []
         try:
             self._writer = self._connect()
+            self._writer.execute("PRAGMA busy_timeout = 0")
             self._install(schema)
         except sqlite3.Error as error:
             raise OperatorError(f"{path}: cannot be opened as a database: {error}") from error
@@ -94,7 +95,8 @@ class SqliteStore:
             try:
                 yield SqliteTransaction(connection, self._path)
             finally:
-                connection.execute("COMMIT")
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
 
     @contextmanager
     def writing(self) -> Iterator[SqliteTransaction]:
@@ -131,13 +133,13 @@ class SqliteStore:
             check_same_thread=False,
             cached_statements=256,
         )
-        connection.execute("PRAGMA busy_timeout = 2000")  # opening and checkpoints only
+        # For opening, and for readers while another process recovers from a crash.
+        connection.execute("PRAGMA busy_timeout = 2000")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -32768")
         connection.execute("PRAGMA wal_autocheckpoint = 4000")
         connection.execute("PRAGMA journal_size_limit = 67108864")
-        connection.execute("PRAGMA busy_timeout = 0")
         self._all.append(connection)
         return connection
 
@@ -178,7 +180,8 @@ class SqliteStore:
                 self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             self._writer.execute("COMMIT")
         except BaseException:
-            self._writer.execute("ROLLBACK")
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
             raise
 
 
