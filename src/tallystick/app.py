@@ -121,6 +121,7 @@ def open_worker(settings: Settings) -> Iterator[Worker]:
     from tallystick.inbox.inbox import Inbox
 
     folder = DataFolder(settings.data_dir)
+    folder.note_window(settings.dedupe_window_days)
     with ExitStack() as stack:
         state, inbox_store = open_state(folder), open_inbox(folder)
         stack.callback(state.close)

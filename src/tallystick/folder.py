@@ -7,6 +7,7 @@
     DIR/run/                       pid files and the freshness page; may be lost
     DIR/owner.lock                 held by the one owner (``process/owner.py``)
     DIR/test-clock                 where the test clock stands, if there is one
+    DIR/dedupe-window-days         the shortest window that ever held here
 """
 
 from __future__ import annotations
@@ -56,6 +57,24 @@ class DataFolder:
     @property
     def test_clock(self) -> Path:
         return self.path / "test-clock"
+
+    @property
+    def dedupe_window(self) -> Path:
+        return self.path / "dedupe-window-days"
+
+    def note_window(self, days: int) -> None:
+        """Remember the shortest dedupe window that ever held: verification promises no more."""
+        if days < self.shortest_window_days(days + 1):
+            draft = self.dedupe_window.with_suffix(".new")
+            draft.write_text(f"{days}\n")
+            draft.rename(self.dedupe_window)
+
+    def shortest_window_days(self, default: int) -> int:
+        """The shortest dedupe window that ever held, ``default`` when no worker ever ran."""
+        try:
+            return int(self.dedupe_window.read_text())
+        except (FileNotFoundError, ValueError):
+            return default
 
     def prepare(self) -> None:
         """Make the folder and its parts; raises ``OperatorError`` when it cannot be written."""

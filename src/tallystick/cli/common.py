@@ -6,12 +6,15 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
 from tallystick.folder import DataFolder
 from tallystick.settings import SETTINGS, Settings
+
+EXIT_FOUND_SOMETHING: Final = 1
+EXIT_WRONG_USE: Final = 2
 
 Run: TypeAlias = Callable[[argparse.Namespace], int]
 

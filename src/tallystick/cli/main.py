@@ -1,7 +1,7 @@
 """``tallystick COMMAND``: parsing, and what a command's end means for the shell.
 
-Exit codes: 0 good, 1 found something, 2 wrong use or a state that an operator must change. Those
-are told in one line on stderr, never as a stack trace.
+Exit codes: 0 good, 1 found something, 2 wrong use or a state that an operator must change. The
+last are told in one line on stderr, never as a stack trace.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn, cast
 
-from tallystick.cli import keys, quarantine, servers, version
-from tallystick.cli.common import Run
+from tallystick.cli import keys, quarantine, servers, verify, version
+from tallystick.cli.common import EXIT_WRONG_USE, Run
 from tallystick.errors import TallystickError
-
-WRONG_USE = 2
 
 
 class _Parser(argparse.ArgumentParser):
     """Wrong use is one line, not a page."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USE, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(EXIT_WRONG_USE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(parsed)
     except TallystickError as error:
         print(f"tallystick: {error.message}", file=sys.stderr)
-        return WRONG_USE
+        return EXIT_WRONG_USE
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -52,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, dest="command"
     )
-    for module in (servers, keys, quarantine, version):
+    for module in (servers, keys, quarantine, verify, version):
         module.add(commands)
     return parser

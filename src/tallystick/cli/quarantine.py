@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tallystick.cli.common import (
+    EXIT_FOUND_SOMETHING,
     add_command,
     add_folder_flags,
     folder_of,
@@ -22,8 +23,6 @@ from tallystick.errors import OperatorError
 if TYPE_CHECKING:
     from tallystick.cli.common import Commands
     from tallystick.fold.quarantine import Quarantined
-
-FOUND_SOMETHING = 1
 
 
 def add(commands: Commands) -> None:
@@ -54,7 +53,7 @@ def _list(parsed: argparse.Namespace) -> int:
         print_table(header, [tuple(_as_json(each).values()) for each in found])
     else:
         print("nothing is quarantined")
-    return FOUND_SOMETHING if found else 0
+    return EXIT_FOUND_SOMETHING if found else 0
 
 
 def _retry(parsed: argparse.Namespace) -> int:

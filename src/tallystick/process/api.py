@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import signal
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -38,6 +40,9 @@ def run_api(settings: Settings, link: Link | None, socket_descriptor: int | None
 
     ``name`` tells this process from the others that share its data folder.
     """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Before uvicorn serves; once it has drained, it raises the signal that ended it again.
+        signal.signal(number, lambda *_: sys.exit(0))
     listener = _listener(settings, socket_descriptor)
     services = open_services(settings)
     api = build_app(services, name)
@@ -56,6 +61,7 @@ def run_api(settings: Settings, link: Link | None, socket_descriptor: int | None
     finally:
         api.close()
         services.close()
+        gc.unfreeze()  # else DuckDB complains on stderr about what it finds alive at the end
     return 0
 
 

@@ -59,10 +59,10 @@ class Supervisor:
             self._selector.register(wakeup, selectors.EVENT_READ)
             while not self._is_over():
                 self._obey()
+                self._drain()
                 self._start_due()
                 self._wait()
                 self._reap()
-                self._drain()
         self._selector.close()
         if self._failure is not None:
             raise OperatorError(self._failure)
