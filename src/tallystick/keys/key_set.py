@@ -29,7 +29,7 @@ from tallystick.errors import DamagedData
 from tallystick.keys.filters import Probe
 from tallystick.keys.order import Indexes, Mask, Words, first_of_sorted, order_of_batch
 from tallystick.keys.runs import Run, write_run
-from tallystick.keys.summary import KEYS_MIN, Summary
+from tallystick.keys.summary import GROUPS, KEYS_MIN, Summary
 from tallystick.limits import KIB, MIB
 
 TEND_STEP_KEYS: Final = 500_000
@@ -38,10 +38,8 @@ MAPPED_BYTES_MAX: Final = 128 * MIB
 """About how much of large runs look-ups keep mapped before the pages are given back."""
 _SMALL_RUN_BYTES: Final = 8 * MIB
 """Smaller runs are few and stay mapped."""
-_TOUCH_BYTES: Final = 64 * KIB
-"""What one touch maps: Linux maps the pages around it as well."""
-_TOUCHES_PER_LOOK_UP: Final = 3
-"""Starts, hi and lo; the filter is touched for every key asked."""
+_LOOK_UP_BYTES: Final = 2 * 64 * KIB
+"""What a look-up maps: a page of ``starts`` and one of keys, each with those around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,11 @@ class _Member:
 
     file: ManifestFile
     run: Run
+
+    @property
+    def group(self) -> int:
+        """Of one bucket, so that a merge does not change it."""
+        return self.file.bucket % GROUPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class KeySet:
             summary = self._view.summary
             if summary is not None and summary.keys + file.row_count <= summary.room:
                 hi_lo = written[1:] if written and written[0] == file.name else _all_keys(member)
-                summary.put(*hi_lo)
+                summary.put(*hi_lo, member.group)
                 summary.cover(file.name)
             else:
                 self._crowded = True
@@ -200,33 +203,31 @@ class KeySet:
             if member.file.name in covered_names:
                 covered.append(member)
             else:
-                found[self._ask(member.run, probe)] = True
+                suspects = member.run.sift(probe)
+                found[suspects] |= self._look_up(member, probe, suspects)
         if view.summary is not None and covered:
-            self._find_suspects(covered, probe, view.summary.passing(probe), found)
+            self._find_covered(covered, probe, view.summary, found)
         self._give_pages_back(view)
         return found
 
-    def _find_suspects(
-        self, members: Sequence[_Member], probe: Probe, suspects: Indexes, found: Mask
+    def _find_covered(
+        self, members: Sequence[_Member], probe: Probe, summary: Summary, found: Mask
     ) -> None:
-        """Seek the keys at ``suspects`` run by run, until all are found or no run is left."""
-        sought = probe.take(suspects)
+        """Seek what passes the summary, in the runs where it may be, until it is found."""
+        suspects, groups = summary.passing(probe)
         for member in members:
-            if not len(suspects):
-                return
-            hits = self._ask(member.run, sought)
-            if len(hits):
-                found[suspects[hits]] = True
-                left = np.flatnonzero(~found[suspects])
-                suspects, sought = suspects.take(left), sought.take(left)
+            rows = np.flatnonzero(groups[:, member.group])
+            if len(rows):
+                hits = rows[self._look_up(member, probe, suspects.take(rows))]
+                found[suspects.take(hits)] = True
+                groups[hits] = False
 
-    def _ask(self, run: Run, probe: Probe) -> Indexes:
-        """Indexes of the keys that are in a run."""
-        hits, looked_up = run.find(probe)
+    def _look_up(self, member: _Member, probe: Probe, suspects: Indexes) -> Mask:
+        """True for the suspects that are in a run."""
+        run = member.run
         if run.bytes > _SMALL_RUN_BYTES:
-            touches = len(probe) + _TOUCHES_PER_LOOK_UP * looked_up
-            self._mapped_bytes += min(run.bytes, touches * _TOUCH_BYTES)
-        return hits
+            self._mapped_bytes += min(run.bytes, _LOOK_UP_BYTES * len(suspects))
+        return run.holds(probe.hi.take(suspects), probe.lo.take(suspects))
 
     def _give_pages_back(self, view: _View) -> None:
         if self._mapped_bytes <= MAPPED_BYTES_MAX:
@@ -242,7 +243,7 @@ class KeySet:
         try:
             while (member := self._next_to_cover(building, keys_max)) is not None:
                 for hi, lo in member.run.reader().pieces(TEND_STEP_KEYS):
-                    building.put(hi, lo)
+                    building.put(hi, lo, member.group)
                     yield
                 member.run.check_filter()
                 with self._lock:
@@ -291,12 +292,12 @@ class KeySet:
 
 
 def _latest_first(members: Iterable[_Member]) -> tuple[_Member, ...]:
-    """The latest bucket, in it the latest times, among equals the smaller run first."""
+    """By bucket, then by received time, then as they were named; the latest first."""
 
     def order(member: _Member) -> tuple[int, int, int]:
-        return (-member.file.bucket, -member.file.time_last, member.run.count)
+        return (member.file.bucket, member.file.time_last, member.file.id)
 
-    return tuple(sorted(members, key=order))
+    return tuple(sorted(members, key=order, reverse=True))
 
 
 def _all_keys(member: _Member) -> tuple[Words, Words]:

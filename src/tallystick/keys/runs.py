@@ -7,15 +7,14 @@ others: which runs there are (the manifest) and which are asked (``key_set.py``)
 
 The file, little-endian::
 
-    header   64 bytes: magic, version, count, room, blocks, four checksums, the header's checksum
-    hi       room x 8 bytes, of which count are used, ascending by (hi, lo), no key twice
-    lo       room x 8 bytes
-    starts   (blocks + 1) x 4 bytes: how many keys lie before each block
+    header   64 bytes: magic, version, count, room, blocks, three checksums, the header's checksum
+    keys     room x 16 bytes, hi and lo, of which count are used: ascending, no key twice
+    starts   (words of the filter + 1) x 4 bytes: how many keys come before those of each word
     filter   blocks x 64 bytes (filters.py), at a multiple of 64
 
-Blocks follow the order of keys, so ``starts`` names the few dozen keys among which a key of a block
-must be: a look-up touches one page of each section instead of searching the whole file. ``room`` is
-more than ``count`` where a merge met a key twice.
+The first words of keys follow the order of keys, so ``starts`` names the handful of keys among
+which a key must be: a look-up touches a page of keys instead of searching the whole file.
+``room`` is more than ``count`` where a merge met a key twice.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from numpy.typing import NDArray
 
 from tallystick.archive.files import sync_file
 from tallystick.errors import DamagedData
-from tallystick.keys.filters import WORDS_PER_BLOCK, Probe, blocks_for
+from tallystick.keys.filters import WORDS_PER_BLOCK, Probe, blocks_for, words_of
 from tallystick.keys.order import Indexes, Mask, Words
 
 MAGIC: Final = b"TALLYKEY"
@@ -41,10 +40,13 @@ VERSION: Final = 1
 KEYS_PER_RUN_MAX: Final = 2**32 - 1
 """``starts`` counts keys in 32 bits."""
 
-_HEADER: Final = struct.Struct("<8sIIQQQIIII")
+_HEADER: Final = struct.Struct("<8sIIQQQIII")
 _HEADER_BYTES: Final = 64
+_SCAN_KEYS: Final = 16
+"""More keys than nearly every word has. They are looked at all at once; more are bisected."""
+_SCAN: Final = np.arange(_SCAN_KEYS)
 _CHECKSUM: Final = struct.Struct("<I")
-_KEY_HALF_BYTES: Final = 8
+_KEY_BYTES: Final = 16
 _START_BYTES: Final = 4
 _BLOCK_BYTES: Final = 8 * WORDS_PER_BLOCK
 
@@ -57,16 +59,17 @@ class _Layout:
     blocks: int
 
     @property
-    def lo(self) -> int:
-        return _HEADER_BYTES + self.room * _KEY_HALF_BYTES
+    def words(self) -> int:
+        """Words of the filter."""
+        return self.blocks * WORDS_PER_BLOCK
 
     @property
     def starts(self) -> int:
-        return self.lo + self.room * _KEY_HALF_BYTES
+        return _HEADER_BYTES + self.room * _KEY_BYTES
 
     @property
     def filter(self) -> int:
-        end = self.starts + (self.blocks + 1) * _START_BYTES
+        end = self.starts + (self.words + 1) * _START_BYTES
         return -(-end // _BLOCK_BYTES) * _BLOCK_BYTES
 
     @property
@@ -78,8 +81,7 @@ class _Layout:
 class _Checksums:
     """CRC-32 of the used part of each section."""
 
-    hi: int = 0
-    lo: int = 0
+    keys: int = 0
     starts: int = 0
     filter: int = 0
 
@@ -108,20 +110,20 @@ class RunWriter:
         """Add keys: sorted, none twice, all after those added before."""
         if not len(hi):
             return
-        sums, layout, at = self._checksums, self._layout, self._count * _KEY_HALF_BYTES
-        sums.hi = self._write(_HEADER_BYTES + at, hi, sums.hi)
-        sums.lo = self._write(layout.lo + at, lo, sums.lo)
+        offset = _HEADER_BYTES + self._count * _KEY_BYTES
+        keys = np.stack((hi, lo), axis=1)
+        self._checksums.keys = self._write(offset, keys, self._checksums.keys)
         probe = Probe(hi, lo)
-        blocks = probe.words_of(layout.blocks * WORDS_PER_BLOCK) // WORDS_PER_BLOCK
-        last = int(blocks[-1])
-        self._write_starts(blocks, last)
-        self._write_filter(probe, last)
+        words = words_of(hi, self._layout.words)
+        last = int(words[-1])
+        self._write_starts(words, last)
+        self._write_filter(probe, last // WORDS_PER_BLOCK)
         self._count += len(hi)
 
     def finish(self) -> int:
         """Complete the file and make it durable; returns its bytes."""
         layout = self._layout
-        self._write_starts(np.empty(0, dtype=np.int64), layout.blocks)
+        self._write_starts(np.empty(0, dtype=np.int64), layout.words)
         self._write_filter(None, layout.blocks)
         self._file.truncate(layout.end)
         header = _HEADER.pack(
@@ -142,10 +144,10 @@ class RunWriter:
         self._file.close()
         self._path.unlink(missing_ok=True)
 
-    def _write_starts(self, blocks: Indexes, last: int) -> None:
-        """The starts of all blocks up to ``last`` that are not written yet."""
+    def _write_starts(self, words: Indexes, last: int) -> None:
+        """The starts of all words up to ``last`` that are not written yet."""
         wanted = np.arange(self._starts_written, last + 1)
-        starts = (np.searchsorted(blocks, wanted) + self._count).astype(np.uint32)
+        starts = (np.searchsorted(words, wanted) + self._count).astype(np.uint32)
         offset = self._layout.starts + self._starts_written * _START_BYTES
         self._checksums.starts = self._write(offset, starts, self._checksums.starts)
         self._starts_written = last + 1
@@ -156,7 +158,7 @@ class RunWriter:
         words = np.zeros((last + 1 - self._block) * WORDS_PER_BLOCK, dtype=np.uint64)
         words[:WORDS_PER_BLOCK] = self._block_words
         if probe is not None:
-            probe.put_into(words, self._layout.blocks * WORDS_PER_BLOCK, first_word)
+            probe.put_into(words, self._layout.words, first_word)
         offset = self._layout.filter + self._block * _BLOCK_BYTES
         full = words[:-WORDS_PER_BLOCK]
         self._checksums.filter = self._write(offset, full, self._checksums.filter)
@@ -164,7 +166,7 @@ class RunWriter:
 
     def _write(self, offset: int, array: NDArray[Any], checksum: int) -> int:
         """Put an array at ``offset``; returns the section's checksum with it."""
-        data = np.ascontiguousarray(array).view(np.uint8).data
+        data = array.reshape(-1).view(np.uint8).data
         self._put(offset, data)
         return zlib.crc32(data, checksum)
 
@@ -198,37 +200,39 @@ class Run:
         except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
             raise DamagedData(f"key run {path.name} cannot be opened: {error}") from error
         self.count, self._layout, self._checksums = _parse(path, header, len(self._map))
-        self._hi = self._section("<u8", self.count, _HEADER_BYTES)
-        self._lo = self._section("<u8", self.count, self._layout.lo)
-        self._starts = self._section("<u4", self._layout.blocks + 1, self._layout.starts)
-        self._filter = self._section(
-            "<u8", self._layout.blocks * WORDS_PER_BLOCK, self._layout.filter
-        )
+        # hi and lo of each key in turn. (NumPy copies what it takes from if that has gaps.)
+        self._keys = self._section("<u8", 2 * self.count, _HEADER_BYTES)
+        self._starts = self._section("<u4", self._layout.words + 1, self._layout.starts)
+        self._filter = self._section("<u8", self._layout.words, self._layout.filter)
 
     @property
     def bytes(self) -> int:
         """Size of the file."""
         return len(self._map)
 
-    def find(self, probe: Probe) -> tuple[Indexes, int]:
-        """Indexes of the keys that are in this run, and how many had to be looked up."""
-        passed = probe.passing(self._filter)
-        if not len(passed):
-            return passed, 0
-        sought = probe.take(passed)
-        return passed[self._holds(sought, self._places(sought))], len(passed)
+    def sift(self, probe: Probe) -> Indexes:
+        """Indexes of the keys that may be in this run, by its own filter; all others are not."""
+        return probe.passing(self._filter)
+
+    def holds(self, hi: Words, lo: Words) -> Mask:
+        """True for the keys that are in this run, whatever its filter says of them."""
+        words = words_of(hi, len(self._filter))
+        low = self._starts.take(words).astype(np.int64)
+        high = self._starts.take(words + 1).astype(np.int64)
+        return self._scan(hi, lo, self._bisect(hi, low, high, _SCAN_KEYS - 1))
 
     def edges(self, cuts: Words) -> Indexes:
         """For each cut, how many keys have a smaller ``hi``."""
-        return np.searchsorted(self._hi, cuts)
+        low = np.zeros(len(cuts), dtype=np.int64)
+        return self._bisect(cuts, low, np.full(len(cuts), self.count), 0)
 
     def samples(self, step: int) -> Words:
         """Every ``step``-th ``hi``."""
-        return self._hi[::step].copy()
+        return self._keys[:: 2 * step].copy()
 
     def reader(self) -> RunReader:
         """Read the run through, once, in pieces."""
-        return RunReader(self.path, self.count, self._layout, self._checksums)
+        return RunReader(self.path, self.count, self._checksums)
 
     def check_filter(self) -> None:
         """Raise ``DamagedData`` unless the filter and its starts are what was written."""
@@ -247,59 +251,59 @@ class Run:
     def _section(self, dtype: str, count: int, offset: int) -> NDArray[Any]:
         return np.frombuffer(self._map, dtype=dtype, count=count, offset=offset)
 
-    def _places(self, sought: Probe) -> Indexes:
-        """Where each key would stand by its ``hi``: a bisection of its block's few dozen keys."""
-        blocks = sought.words_of(len(self._filter)) // WORDS_PER_BLOCK
-        low = self._starts.take(blocks).astype(np.int64)
-        high = self._starts.take(blocks + 1).astype(np.int64)
-        while (low < high).any():
+    def _bisect(self, hi: Words, low: Indexes, high: Indexes, distance: int) -> Indexes:
+        """For each hi, a rank at most ``distance`` before that of the first key not below it.
+
+        That rank lies between ``low`` and ``high``, inclusive.
+        """
+        while len(hi) and (high - low).max() > distance:
             middle = (low + high) >> 1
-            # Where low == high the key is placed; "clip" because that may be the end of the run.
-            before = self._hi.take(middle, mode="clip") < sought.hi
+            # Where low == high, middle may be the end of the run: "clip", and no matter.
+            before = self._keys.take(middle << 1, mode="clip") < hi
             before &= low < high
             low = np.where(before, middle + 1, low)
             high = np.where(before, high, middle)
         return low
 
-    def _holds(self, sought: Probe, places: Indexes) -> Mask:
-        """Whether a key stands at its place or behind it among those of the same ``hi``."""
-        held = np.zeros(len(places), dtype=np.bool_)
-        active = np.flatnonzero(places < self.count)
+    def _scan(self, hi: Words, lo: Words, ranks: Indexes) -> Mask:
+        """Whether each key is among those at its rank or after it."""
+        held = np.zeros(len(hi), dtype=np.bool_)
+        active = np.arange(len(hi)) if self.count else np.empty(0, dtype=np.int64)
         while len(active):
-            at = places[active]
-            same = self._hi.take(at) == sought.hi[active]
-            active, at = active[same], at[same]
-            equal = self._lo.take(at) == sought.lo[active]
-            held[active[equal]] = True
-            active = active[~equal]
-            places[active] += 1
-            active = active[places[active] < self.count]
+            at = (ranks.take(active)[:, np.newaxis] + _SCAN) << 1
+            found = self._keys.take(at, mode="clip") == hi.take(active)[:, np.newaxis]
+            places = np.flatnonzero(found)  # np.nonzero is slow in two dimensions
+            rows = active.take(places // _SCAN_KEYS)
+            equal = self._keys.take(at.take(places) + 1, mode="clip") == lo.take(rows)
+            held[rows[equal]] = True
+            # More keys than were looked at may share one hi.
+            active = active[found[:, -1] & (at[:, -1] < len(self._keys))]
+            active = active[~held[active]]
+            ranks[active] += _SCAN_KEYS
         return held
 
 
 class RunReader:
     """Reads a run through with plain reads, so that nothing stays mapped, and checks its sums."""
 
-    def __init__(self, path: Path, count: int, layout: _Layout, checksums: _Checksums) -> None:
+    def __init__(self, path: Path, count: int, checksums: _Checksums) -> None:
         self._path = path
-        self._layout = layout
         self._left = count
         self._at = 0
-        self._expected = (checksums.hi, checksums.lo)
-        self._hi_sum = 0
-        self._lo_sum = 0
+        self._expected = checksums.keys
+        self._checksum = 0
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by close
 
     def read(self, keys: int) -> tuple[Words, Words]:
         """The next ``keys`` keys, fewer at the end; ``DamagedData`` if they cannot be read."""
         keys = min(keys, self._left)
-        hi = self._half(_HEADER_BYTES, keys)
-        lo = self._half(self._layout.lo, keys)
-        self._hi_sum = zlib.crc32(hi.data, self._hi_sum)
-        self._lo_sum = zlib.crc32(lo.data, self._lo_sum)
+        pairs = np.empty((keys, 2), dtype="<u8")
+        self._file.seek(_HEADER_BYTES + self._at * _KEY_BYTES)
+        room = pairs.reshape(-1).view(np.uint8).data
+        self._checksum = zlib.crc32(self._fill(room), self._checksum)
         self._at += keys
         self._left -= keys
-        return hi, lo
+        return pairs[:, 0].copy(), pairs[:, 1].copy()
 
     def pieces(self, keys: int) -> Iterator[tuple[Words, Words]]:
         """All keys in pieces of at most ``keys``; checks the sums at the end and closes."""
@@ -310,7 +314,7 @@ class RunReader:
 
     def check(self) -> None:
         """Raise ``DamagedData`` unless the whole run was read and is what was written."""
-        if self._left or (self._hi_sum, self._lo_sum) != self._expected:
+        if self._left or self._checksum != self._expected:
             raise DamagedData(f"key run {self._path.name}: its keys are not what was written")
 
     def close(self) -> None:
@@ -323,16 +327,14 @@ class RunReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _half(self, section: int, keys: int) -> Words:
-        half = np.empty(keys, dtype="<u8")
-        self._file.seek(section + self._at * _KEY_HALF_BYTES)
-        room = half.view(np.uint8).data
-        while room:
-            got = self._file.readinto(room)
+    def _fill(self, room: memoryview) -> memoryview:
+        left = room
+        while left:
+            got = self._file.readinto(left)
             if not got:
                 raise DamagedData(f"key run {self._path.name} ends too early")
-            room = room[got:]
-        return half
+            left = left[got:]
+        return room
 
 
 def _parse(path: Path, header: bytes, file_bytes: int) -> tuple[int, _Layout, _Checksums]:

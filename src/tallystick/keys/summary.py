@@ -2,8 +2,10 @@
 
 Owns: a Bloom filter of every key of the runs it covers, so that a new key costs one look at memory
 however many runs there are (asking the filters of nine large runs costs nine cache misses, 120 ns a
-key at 100 million keys). Promises: a key of a covered run always passes. Leaves to others: when one
-is built anew (``key_set.py``). Keys cannot be taken out; those of dropped runs only take room.
+key at 100 million keys). It also tells where a key may be: runs belong to one of eight groups, and
+of a key's two words the second is chosen by its group, in the same cache line. Promises: a key of a
+covered run always passes, for the group of that run. Leaves to others: when one is built anew
+(``key_set.py``). Keys cannot be taken out; those of dropped runs only take room.
 """
 
 from __future__ import annotations
@@ -13,17 +15,29 @@ from typing import Final
 
 import numpy as np
 
-from tallystick.keys.filters import BLOCK_BITS, WORDS_PER_BLOCK, Probe, blocks_for
-from tallystick.keys.order import Indexes, Words
+from tallystick.keys.filters import (
+    BLOCK_BITS,
+    WORDS_PER_BLOCK,
+    Probe,
+    bits_of,
+    blocks_for,
+    set_bits,
+    words_of,
+)
+from tallystick.keys.order import Indexes, Mask, Words
 
+GROUPS: Final = WORDS_PER_BLOCK
 KEYS_MIN: Final = 500_000
 """Room of the smallest summary, in keys (750 kB)."""
 _BITS_PER_KEY_MIN: Final = 8
-"""Where memory is short a summary is filled up to this; about 3 % of new keys pass it then."""
+"""Where memory is short a summary is filled up to this; some 10 % of new keys pass it then."""
+_GROUP = np.uint64(GROUPS - 1)
+_GROUPS = np.arange(GROUPS, dtype=np.uint64)
+_WORD_IN_BLOCK: Final = WORDS_PER_BLOCK - 1
 
 
 class Summary:
-    """Which keys may be in the covered runs."""
+    """Which keys may be in the covered runs, and in which group of them."""
 
     def __init__(self, room: int, memory_bytes: int) -> None:
         """An empty summary for ``room`` keys, less sharp where the memory does not suffice."""
@@ -43,13 +57,26 @@ class Summary:
         """Memory it occupies."""
         return self._words.nbytes
 
-    def passing(self, probe: Probe) -> Indexes:
-        """Indexes of the keys that may be in a covered run; all others are in none."""
-        return probe.passing(self._words)
+    def passing(self, probe: Probe) -> tuple[Indexes, Mask]:
+        """Indexes of the keys that may be in covered runs, all others are in none; and for each of
+        them (row) the groups (columns) of those runs."""
+        passed, at = probe.at_first(self._words)
+        lo = probe.lo.take(passed)
+        wanted = bits_of(lo, 18, 4)[:, np.newaxis]
+        blocks = at.take(passed) // WORDS_PER_BLOCK
+        found = self._words.reshape(-1, WORDS_PER_BLOCK).take(blocks, axis=0, mode="clip")
+        places = _places(lo[:, np.newaxis], _GROUPS).view(np.int64)
+        groups = np.take_along_axis((found & wanted) == wanted, places, axis=1)
+        some = np.flatnonzero(groups.any(axis=1))
+        return passed.take(some), groups.take(some, axis=0)
 
-    def put(self, hi: Words, lo: Words) -> None:
-        """Take keys in; ``cover`` says afterwards whose they were."""
-        Probe(hi, lo).put_into(self._words, len(self._words))
+    def put(self, hi: Words, lo: Words, group: int) -> None:
+        """Take keys of a group in; ``cover`` says afterwards whose they were."""
+        at = words_of(hi, len(self._words))
+        set_bits(self._words, at, bits_of(lo, 0, 3))
+        at &= ~_WORD_IN_BLOCK
+        at += _places(lo, np.uint64(group)).view(np.int64)
+        set_bits(self._words, at, bits_of(lo, 18, 4))
         self.keys += len(hi)
 
     def cover(self, name: str) -> None:
@@ -57,7 +84,7 @@ class Summary:
         self.covered |= {name}
 
     def replace(self, old: Sequence[str], new: str) -> None:
-        """A run took the place of others and has their keys: covered if they all were."""
+        """A run took the place of others of its group: it is covered if they all were."""
         if self.covered.issuperset(old):
             self.covered |= {new}
         self.covered -= frozenset(old)
@@ -65,3 +92,8 @@ class Summary:
     def drop(self, names: Iterable[str]) -> None:
         """These runs are gone."""
         self.covered -= frozenset(names)
+
+
+def _places(lo: Words, groups: Words | np.uint64) -> Words:
+    """Which word of its block a key has for a group: the groups in turn, from one lo chooses."""
+    return ((lo >> np.uint64(60)) + groups) & _GROUP
