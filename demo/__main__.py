@@ -63,7 +63,9 @@ def _show_totals(stigg: Stigg, sent: traffic.Sent) -> bool:
     rows = []
     for (customer, feature), expected in sorted(sent.expected.items()):
         current = _check(stigg, customer, feature, None).current_usage
-        rows.append((customer, feature, expected, f"{current:g}", _mark(current == expected)))
+        rows.append(
+            (customer, feature, f"{expected:,}", f"{current:,.0f}", _mark(current == expected))
+        )
     _table("Totals", ("customer", "feature", "sent", "counted", ""), rows)
     return all(row[-1] == _mark(True) for row in rows)
 
