@@ -241,3 +241,22 @@ def test_the_clock_takes_no_part(counted: Counted) -> None:
     busy(counted)
     counted.clock.move(Instant(NOON + 1))
     assert counted.verify().equal
+
+
+def test_the_ledger_holds_at_every_moment(counted: Counted) -> None:
+    def work() -> None:
+        for number in range(25):
+            counted.accept({"idempotencyKey": f"{number // 2}", "dimensions": {"user": number}})
+            counted.report(usage("seats", "1", f"{number // 3}"))
+            if number % 3 == 0:
+                counted.count()
+
+    worker = Thread(target=work)
+    worker.start()
+    moments = []
+    while worker.is_alive():
+        moments.append(counted.verify())
+    worker.join()
+    moments.append(counted.verify())
+    assert all(moment.equal for moment in moments), [list(moment.lines()) for moment in moments]
+    assert moments[-1].environments[0].accepted == 50

@@ -29,7 +29,7 @@ from tallystick.errors import TimedOut, Unavailable
 ROWS_PER_FETCH: Final = 2_000
 """Rows turned into Python at once; between two fetches other threads get their turn."""
 
-_NICENESS: Final = 15
+_NICENESS: Final = 10
 _INTERRUPT_AGAIN_SECONDS: Final = 0.05
 
 
