@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalog.building import Desk
+from tests.catalog.building import Desk, meter, monthly
 
 
 @pytest.fixture
@@ -21,8 +21,6 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 @pytest.fixture
 def shop(desk: Desk) -> Desk:
     """A product, a feature fed by reports and one by events, a plan with both, a customer."""
-    from tests.catalog.building import meter, monthly
-
     desk.add_product()
     desk.add_feature("calls")
     desk.add_feature("events", meter=meter())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.catalog.building import Desk, limit, monthly
+from decimal import Decimal
+
+from tallystick.ingest.usage import UsageItem
+from tallystick.usage.report import report_usages
+from tests.catalog.building import Desk, limit, meter, monthly
 
 
 def test_a_customer_without_archived_events_needs_no_recount(shop: Desk) -> None:
@@ -17,8 +21,6 @@ def test_subscribing_recounts_what_came_before(shop: Desk) -> None:
 
 
 def test_several_features_are_recounted_together(shop: Desk) -> None:
-    from tests.catalog.building import meter
-
     shop.add_feature("more", meter=meter())
     shop.add_plan("both", monthly("events"), monthly("more"))
     shop.archive_events_of()
@@ -71,8 +73,6 @@ def test_publishing_other_resets_for_all_recounts_the_feature(shop: Desk) -> Non
 
 
 def test_publishing_a_new_feature_for_all_recounts_it(shop: Desk) -> None:
-    from tests.catalog.building import meter
-
     shop.subscribe("basic")
     shop.add_feature("more", meter=meter())
     shop.archive_events_of()
@@ -89,8 +89,6 @@ def test_nobody_subscribed_nothing_recounted(shop: Desk) -> None:
 
 
 def test_limits_move_events_where_they_decide_between_subscriptions(desk: Desk) -> None:
-    from tests.catalog.building import meter
-
     desk.add_product(multipleSubscriptions=True)
     desk.add_feature("events", meter=meter())
     desk.add_plan("daily", limit("events", 5, resetPeriod="DAY"))
@@ -104,11 +102,6 @@ def test_limits_move_events_where_they_decide_between_subscriptions(desk: Desk) 
 
 
 def report(desk: Desk, value: int) -> None:
-    from decimal import Decimal
-
-    from tallystick.ingest.usage import UsageItem
-    from tallystick.usage.report import report_usages
-
     item = UsageItem(
         customer="acme", feature="calls", resource="", value=Decimal(value), behavior="DELTA",
         created_at=None, key=None, dimensions="{}",
