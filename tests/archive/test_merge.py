@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -180,3 +181,21 @@ def merge(archive: Archive, files: list[ManifestFile]) -> ManifestFile:
     with archive.state.writing() as transaction:
         assert commit_merge(transaction, draft, planned, NOON, fine)
         return next(f for f in live_files(transaction, draft.kind) if f.name == draft.name)
+
+
+def test_a_merged_file_and_its_folder_are_durable_before_they_are_named(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [archive.add(Event()) for _ in range(FANOUT)]
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    name = archive.name()
+    merge_files(archive.connection, archive.folder, files, name, 0)
+    merged = archive.folder / name
+    assert synced == [str(merged), str(merged.parent)]
