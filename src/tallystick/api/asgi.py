@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tallystick.access import Access
 from tallystick.api.answers import Answer, answer, error_answer, unexpected_answer
-from tallystick.api.auth import KeyRing, authenticate
+from tallystick.api.auth import KeyRing
 from tallystick.api.bodies import Bodies, ClientGone, Receive
 from tallystick.api.http import AsyncHandler, Handler, QueryString, Request, Route, decode_body
 from tallystick.api.metrics import RouteCounts, SharedCounts
@@ -22,6 +22,7 @@ from tallystick.api.router import Router
 from tallystick.api.stigg_paths import STIGG_OPERATIONS
 from tallystick.api.waiting import QueryPool, settled
 from tallystick.errors import MethodNotAllowed, NotFound, NotSupported, TallystickError
+from tallystick.store import Transaction
 
 if TYPE_CHECKING:
     from tallystick.app import Services
@@ -35,11 +36,12 @@ _NOBODY = Access("", "public")
 class Endpoint:
     """A route and what is counted about it."""
 
-    __slots__ = ("counts", "route", "takes_body")
+    __slots__ = ("counts", "reads_at_once", "route", "takes_body")
 
     def __init__(self, route: Route) -> None:
         self.route = route
         self.takes_body = route.body is not None
+        self.reads_at_once = route.runs == "read"
         self.counts = RouteCounts(route.method, route.path)
 
 
@@ -49,6 +51,7 @@ class Api:
     def __init__(self, services: Services, routes: Iterable[Route], shared: SharedCounts) -> None:
         """``shared`` is told what this process counts."""
         endpoints = [Endpoint(route) for route in routes]
+        assert not any(each.reads_at_once and each.takes_body for each in endpoints)
         self._services = services
         self._router = Router((each.route.method, each.route.path, each) for each in endpoints)
         self._stigg = Router((method, path, None) for method, path in STIGG_OPERATIONS)
@@ -104,43 +107,59 @@ class Api:
     async def _answer(
         self, endpoint: Endpoint, args: Mapping[str, str], scope: Scope, receive: Receive
     ) -> Answer:
-        route = endpoint.route
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        access = _NOBODY
-        if route.access != "public":
-            access = authenticate(self._keys, headers, route.access)
+        if endpoint.reads_at_once:
+            return self._read(endpoint.route, args, scope, headers)
+        with self._services.state.reading() as transaction:
+            access = self._authenticate(transaction, endpoint.route, headers)
         query = QueryString(scope["query_string"])
         body = b""
         if endpoint.takes_body:
             body = await self._bodies.read(receive, headers.get(b"content-length"))
         try:
             fresh = self._services.freshness.read()
-            request = Request(route.method, args, query, headers, body, *access, fresh)
-            if endpoint.takes_body and not route.reads_body:
-                request.payload = decode_body(route.body, body)
-            return await self._run(route, request, scope["raw_path"])
+            request = Request(scope["method"], args, query, headers, body, *access, fresh)
+            return await self._work(endpoint.route, request, scope["raw_path"])
         finally:
             self._bodies.release(len(body))
 
-    async def _run(self, route: Route, request: Request, raw_path: bytes) -> Answer:
+    def _read(
+        self, route: Route, args: Mapping[str, str], scope: Scope, headers: dict[bytes, bytes]
+    ) -> Answer:
+        """A read needs no waiting: the key and the answer come from one snapshot."""
         services = self._services
+        fresh = services.freshness.read()
+        with services.state.reading() as transaction:
+            access = self._authenticate(transaction, route, headers)
+            query = QueryString(scope["query_string"])
+            request = Request(scope["method"], args, query, headers, b"", *access, fresh)
+            reply = cast("Handler", route.handler)(services, transaction, request)
+        return answer(reply, route.status)
+
+    def _authenticate(
+        self, transaction: Transaction, route: Route, headers: Mapping[bytes, bytes]
+    ) -> Access:
+        if route.access == "public":
+            return _NOBODY
+        return self._keys.authenticate(transaction, headers, route.access)
+
+    async def _work(self, route: Route, request: Request, raw_path: bytes) -> Answer:
+        services = self._services
+        if route.body is not None and not route.reads_body:
+            request.payload = decode_body(route.body, request.body)
         if route.runs == "async":
             reply = await cast("AsyncHandler", route.handler)(services, request)
             return answer(reply, route.status)
         handler = cast("Handler", route.handler)
-        if route.runs == "read":
-            with services.state.reading() as transaction:
-                return answer(handler(services, transaction, request), route.status)
         if route.runs == "query":
             return await self._queries.run(
                 lambda transaction: answer(handler(services, transaction, request), route.status)
             )
         if KEY_HEADER in request.headers:
-            return await settled(
-                services.state_writer.submit(
-                    lambda transaction: answer_once(services, route, request, raw_path, transaction)
-                )
+            kept = services.state_writer.submit(
+                lambda transaction: answer_once(services, route, request, raw_path, transaction)
             )
+            return await settled(kept)
         written = services.state_writer.submit(
             lambda transaction: handler(services, transaction, request)
         )

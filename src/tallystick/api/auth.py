@@ -13,7 +13,7 @@ from typing import Final
 from tallystick.access import Access, find_access
 from tallystick.api.http import AccessKind
 from tallystick.errors import Forbidden, Unauthenticated
-from tallystick.store import Store
+from tallystick.store import Store, Transaction
 
 _CACHED_MAX: Final = 10_000
 
@@ -25,34 +25,31 @@ class KeyRing:
         self._store = store
         self._known: dict[str, tuple[int, Access]] = {}
 
-    def access(self, key: str) -> Access | None:
-        """What ``key`` allows now; None when it is unknown or revoked."""
-        version = self._store.version()  # before the lookup: a change after it is seen next time
+    def authenticate(
+        self, transaction: Transaction, headers: Mapping[bytes, bytes], needed: AccessKind
+    ) -> Access:
+        """What the request's key allows; ``transaction`` reads this ring's store.
+
+        Raises ``Unauthenticated`` without a valid key and ``Forbidden`` when it may not do this.
+        """
+        access = self._access(transaction, _key_of(headers))
+        if access.kind != "server" and needed != "client":
+            raise Forbidden(f"this needs a server key; the key is a {access.kind} key")
+        return access
+
+    def _access(self, transaction: Transaction, key: str) -> Access:
+        version = self._store.version()
         known = self._known.get(key)
         if known is not None and known[0] == version:
             return known[1]
-        with self._store.reading() as transaction:
-            found = find_access(transaction, key)
+        found = find_access(transaction, key)
         if found is None:
             self._known.pop(key, None)
-            return None
+            raise Unauthenticated("the API key is unknown or revoked")
         if len(self._known) >= _CACHED_MAX:
             self._known.clear()
         self._known[key] = (version, found)
         return found
-
-
-def authenticate(keys: KeyRing, headers: Mapping[bytes, bytes], needed: AccessKind) -> Access:
-    """What the request's key allows.
-
-    Raises ``Unauthenticated`` without a valid key and ``Forbidden`` when it may not do this.
-    """
-    access = keys.access(_key_of(headers))
-    if access is None:
-        raise Unauthenticated("the API key is unknown or revoked")
-    if access.kind != "server" and needed != "client":
-        raise Forbidden(f"this needs a server key; the key is a {access.kind} key")
-    return access
 
 
 def _key_of(headers: Mapping[bytes, bytes]) -> str:

@@ -57,10 +57,9 @@ class QueryString:
     def __init__(self, raw: bytes) -> None:
         """Raises ``BadInput`` for an encoding that is not percent-encoded UTF-8, or a NUL."""
         self._values: dict[str, list[str]] = {}
-        for part in raw.split(b"&") if raw else ():
-            name, _, value = part.replace(b"+", b" ").partition(b"=")
-            values = self._values.setdefault(percent_decoded(name, "query"), [])
-            values.append(percent_decoded(value, "query"))
+        if raw:
+            for name, value in _pairs(raw):
+                self._values.setdefault(name, []).append(value)
 
     def get(self, name: str) -> str | None:
         """The value, None when it is absent; one that is empty or given twice is ``BadInput``."""
@@ -270,6 +269,18 @@ def percent_decoded(raw: bytes, where: str) -> str:
     if "\0" in text:
         raise BadInput(f"{where}: must not contain a NUL")
     return text
+
+
+def _pairs(raw: bytes) -> list[tuple[str, str]]:
+    """The names and values of a query string."""
+    if b"%" in raw or b"+" in raw:
+        split = (part.replace(b"+", b" ").partition(b"=") for part in raw.split(b"&"))
+        return [
+            (percent_decoded(name, "query"), percent_decoded(value, "query"))
+            for name, _, value in split
+        ]
+    plain = (part.partition("=") for part in percent_decoded(raw, "query").split("&"))
+    return [(name, value) for name, _, value in plain]
 
 
 def _unescaped(raw: bytes, where: str) -> bytes:

@@ -136,6 +136,8 @@ def _latency_samples(processes: list[ProcessCounts]) -> Iterator[tuple[str, Labe
 def _routes(processes: list[ProcessCounts]) -> Iterator[tuple[Labels, RouteCounts]]:
     for each in processes:
         for counts in each.routes:
+            if not counts.statuses:
+                continue  # never asked
             labels = {"process": each.process, "method": counts.method, "route": counts.route}
             yield labels, counts
 

@@ -7,10 +7,10 @@ parameter still gets its turn, so ``GET /customers/import`` is a customer of tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from tallystick import limits
 from tallystick.api.http import percent_decoded
@@ -25,6 +25,9 @@ _NO_ARGS: Final[Mapping[str, str]] = MappingProxyType({})
 class _Target(Generic[T]):
     names: tuple[str, ...]
     what: T
+
+
+_Found: TypeAlias = tuple[_Target[T] | None, Sequence[str]]
 
 
 class _Node(Generic[T]):
@@ -57,15 +60,32 @@ class Router(Generic[T]):
         what = self._whole.get((method, raw_path))
         if what is not None:
             return what, _NO_ARGS
-        segments = [
-            segment.decode() if segment.isalnum() else percent_decoded(segment, "path")
-            for segment in raw_path.split(b"/")[1:]
-        ]
+        segments = _segments(raw_path)
+        target, values = self._straight(method, segments)
+        if target is None:
+            target, values = self._anywhere(method, segments)
+        return target.what, _checked(dict(zip(target.names, values, strict=True)))
+
+    def _straight(self, method: str, segments: list[str]) -> _Found[T]:
+        """Literal segments wherever there is one: right for nearly every request."""
+        node = self._root
+        values: list[str] = []
+        for segment in segments:
+            following = node.literals.get(segment)
+            if following is None:
+                following = node.parameter
+                if following is None or not segment:
+                    return None, values
+                values.append(segment)
+            node = following
+        return node.targets.get(method), values
+
+    def _anywhere(self, method: str, segments: list[str]) -> tuple[_Target[T], Sequence[str]]:
         nodes = list(_matching(self._root, segments, 0, ()))
         for node, values in nodes:
             target = node.targets.get(method)
             if target is not None:
-                return target.what, _checked(dict(zip(target.names, values, strict=True)))
+                return target, values
         raise self._complaint(method, [node for node, _ in nodes])
 
     def _add(self, method: str, path: str, what: T) -> None:
@@ -90,6 +110,13 @@ class Router(Generic[T]):
         return MethodNotAllowed(
             f"{method[:32]} is not possible here; {', '.join(allowed)} is", allowed=tuple(allowed)
         )
+
+
+def _segments(raw_path: bytes) -> list[str]:
+    """The segments after the first slash, each decoded by itself."""
+    if b"%" in raw_path or b"\0" in raw_path or not raw_path.isascii():
+        return [percent_decoded(segment, "path") for segment in raw_path.split(b"/")[1:]]
+    return raw_path.decode().split("/")[1:]
 
 
 def _matching(

@@ -139,6 +139,7 @@ ROUTES: Final = (
         method="POST",
         path="/tally/v1/test-clock",
         handler=move_test_clock,
+        runs="write",
         summary="Move the test clock",
         description="Moves the test clock forward, never back. When the answer arrives, every "
         "process of the server obeys." + _CLOCK_NOTE,
