@@ -52,13 +52,16 @@ def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
 
 
 class Server:
-    """``tallystick serve`` on a port of its own; a context manager that ends it."""
+    """``tallystick serve`` on a port of its own; a context manager that ends it.
 
-    def __init__(self, folder: Path, *flags: str, **variables: str) -> None:
+    ``role`` api: an API process alone.
+    """
+
+    def __init__(self, folder: Path, *flags: str, role: str = "serve", **variables: str) -> None:
         self.folder = folder
         variables.setdefault("TALLYSTICK_API_KEY", API_KEY)
         self.errors = folder.with_name(folder.name + ".stderr")
-        arguments = ["serve", "--data-dir", str(folder), "--port", "0", *flags]
+        arguments = [role, "--data-dir", str(folder), "--port", "0", *flags]
         with open(self.errors, "a") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tallystick", *arguments],

@@ -103,6 +103,8 @@ DRAIN_SECONDS_MAX: Final = 9.0
 """From SIGTERM to the end of a server; what is not done then is killed. Docker waits for 10 s."""
 DRAIN_REQUEST_SECONDS_MAX: Final = 6
 """How long an API process that was told to end waits for requests in flight."""
+DRAIN_UPKEEP_SECONDS_MAX: Final = 1.0
+"""How long a worker that was told to end waits for a merge that it is in the middle of."""
 OWNER_WAIT_SECONDS_MAX: Final = 5.0
 """How long a new owner of a data folder waits for a dying one."""
 RESTART_SECONDS_MIN: Final = 0.1
@@ -127,6 +129,6 @@ assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
 assert DEDUPE_WINDOW_DAYS_MIN <= DEDUPE_WINDOW_DAYS_DEFAULT
 assert RULES_CHANGES_FOLLOWED_MAX < CHANGES_KEPT, "who follows finds every change"
 assert QUERY_SECONDS_MAX * 4 <= REPLACED_FILE_SECONDS_KEPT
-assert DRAIN_REQUEST_SECONDS_MAX < DRAIN_SECONDS_MAX
+assert DRAIN_REQUEST_SECONDS_MAX + DRAIN_UPKEEP_SECONDS_MAX < DRAIN_SECONDS_MAX
 assert RESTART_SECONDS_MIN < RESTART_SECONDS_MAX
 assert IDLE_SECONDS_MIN < IDLE_SECONDS_MAX

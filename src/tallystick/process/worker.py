@@ -8,12 +8,15 @@ expiry) only tidies, so its errors are logged and tried again later; counting go
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from tallystick import limits
 from tallystick.app import open_worker
+from tallystick.errors import TallystickError
 from tallystick.folder import DataFolder
 from tallystick.process.link import Link
 from tallystick.process.loops import backoff_seconds, run_steps
@@ -40,11 +43,25 @@ def run_worker(settings: Settings, link: Link | None, owner_descriptor: int | No
         )
         upkeep.start()
         _say_ready(link)
-        try:
-            run_steps(worker.step, stop)
-        finally:
-            stop.set()
-            upkeep.join()
+        code = _count(worker.step, stop)
+        stop.set()
+        upkeep.join(limits.DRAIN_UPKEEP_SECONDS_MAX)
+        if upkeep.is_alive():
+            # A long merge; nothing of it is named yet, and the next worker begins it anew.
+            os._exit(code)
+    return code
+
+
+def _count(step: Callable[[], bool], stop: threading.Event) -> int:
+    """Run the steps; returns the exit code, 1 after an error that ends this worker."""
+    try:
+        run_steps(step, stop)
+    except TallystickError as error:
+        log.error("counting ends: %s", error.message)  # noqa: TRY400 - one line says it all
+        return 1
+    except Exception:
+        log.exception("counting ends")
+        return 1
     return 0
 
 
