@@ -7,7 +7,8 @@ that reaches no other; it follows the reader's light or dark setting.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -30,17 +31,24 @@ _HEADERS: Final = {
 }
 
 
-def routes(document: Json) -> tuple[Route, ...]:
-    """The routes that show ``document``."""
-    text, page = encode(document), render(document).encode()
+def routes(describe: Callable[[], Json]) -> tuple[Route, ...]:
+    """The routes that show the document; ``describe`` is asked for it once, when it is needed."""
+
+    @cache
+    def document() -> bytes:
+        return encode(describe())
+
+    @cache
+    def page() -> bytes:
+        return render(describe()).encode()
 
     def show_document(services: Services, transaction: Transaction, request: Request) -> Reply:
         """The document."""
-        return Reply(Raw(text))
+        return Reply(Raw(document()))
 
     def show_page(services: Services, transaction: Transaction, request: Request) -> Reply:
         """The page."""
-        return Reply(Raw(page, _HTML), headers=_HEADERS)
+        return Reply(Raw(page(), _HTML), headers=_HEADERS)
 
     return (
         Route(

@@ -6,6 +6,7 @@ and what a field means from ``words.py``, one sentence for one name wherever it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Final
@@ -161,7 +162,7 @@ def _operation(route: Route, schemas: Mapping[Any, Json]) -> Json:
 
 
 def _operation_id(route: Route) -> str:
-    words = [word for part in route.path.split("/") for word in part.strip("{}").split("-")]
+    words = re.findall(r"\w+", route.path)
     return route.method.lower() + "".join(word[:1].upper() + word[1:] for word in words)
 
 

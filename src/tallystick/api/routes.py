@@ -37,7 +37,7 @@ def build_app(services: Services, process: str) -> Api:
 
 def all_routes(shared: SharedCounts) -> tuple[Route, ...]:
     """Every route; ``/metrics`` tells the numbers of ``shared``."""
-    routes = (
+    routes: tuple[Route, ...] = (
         *events.ROUTES,
         *usage.ROUTES,
         *history.ROUTES,
@@ -45,8 +45,9 @@ def all_routes(shared: SharedCounts) -> tuple[Route, ...]:
         *catalog.ROUTES,
         *health.routes(shared),
         *tally.ROUTES,
+        *docs_page.routes(lambda: openapi(routes)),
     )
-    return (*routes, *docs_page.routes(openapi(routes)))
+    return routes
 
 
 def openapi_text() -> str:

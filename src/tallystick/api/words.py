@@ -31,7 +31,6 @@ PATH_WORDS: Final = {
     ("entitlements", "{id}"): "The id of the feature that is granted.",
     ("usage", "{customerId}"): "The customer's id.",
     ("history", "{featureId}"): "The feature's id.",
-    ("promotional-entitlements", "{featureId}"): "The feature's id.",
 }
 """What a name in a path means, by the segment before it."""
 

@@ -31,7 +31,7 @@ SELECT 1 FROM counters WHERE environment = ? AND customer = ? AND resource = ? L
 _OF_CUSTOMER: Final = ("CustomerNotFound", "CustomerIsArchived")
 
 
-class FeatureReply(msgspec.Struct, frozen=True, rename="camel", gc=False):
+class CheckedFeature(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """The feature of an entitlement."""
 
     id: str
@@ -46,7 +46,7 @@ class EntitlementReply(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
     is_granted: bool
     access_denied_reason: str | None
-    feature: FeatureReply | None
+    feature: CheckedFeature | None
     usage_limit: int | None = None
     current_usage: int | Decimal | None = None
     has_unlimited_usage: bool | None = None
@@ -263,9 +263,9 @@ def _anchor(account: Account, period: Period | None, now: Instant) -> Instant | 
     return rule.anchor if rule is not None and rule.according_to == FROM_START else period.start
 
 
-def _feature(feature: FeatureRules | None) -> FeatureReply | None:
+def _feature(feature: FeatureRules | None) -> CheckedFeature | None:
     if feature is None:
         return None
-    return FeatureReply(
+    return CheckedFeature(
         feature.id, feature.display_name, feature.status, feature.feature_type
     )
