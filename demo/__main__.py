@@ -39,17 +39,19 @@ def main() -> int:
         print(f"customers    {plans}")
         sent = traffic.send(stigg)
         server.get("/tally/v1/sync")
-        _show_counts(server, sent)
+        proved = _show_counts(server, sent)
         right = _show_totals(stigg, sent)
         _show_split(stigg)
         _show_checks(stigg)
-        _show_next(server)
-        if not once:
+        if once:
+            print("\nwithout ONCE=1 the server stays, to look further")
+        else:
+            _show_next(server)
             _wait(server)
-    return 0 if right else 1
+    return 0 if proved and right else 1
 
 
-def _show_counts(server: Server, sent: traffic.Sent) -> None:
+def _show_counts(server: Server, sent: traffic.Sent) -> bool:
     rows = [(way, items, again) for way, (items, again) in sent.ways.items()]
     _table("Sent, about a tenth of it twice", ("way in", "items", "of these resent"), rows)
     equal, told = server.verify()
@@ -57,6 +59,7 @@ def _show_counts(server: Server, sent: traffic.Sent) -> None:
     verdict = "equal" if equal else "NOT EQUAL"
     _table(f"Counted, as `tallystick verify` proves: {verdict}", names,
            [[told[name] for name in names]])  # fmt: skip
+    return equal
 
 
 def _show_totals(stigg: Stigg, sent: traffic.Sent) -> bool:
