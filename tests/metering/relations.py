@@ -46,6 +46,8 @@ def as_archived(engine: duckdb.DuckDBPyConnection, sent: Sequence[Sent], folder:
     """Make ``events`` a view of a Parquet file, dimensions being text."""
     as_folded(engine, sent, folder)
     file = folder / "events.parquet"
-    copy_to_parquet(engine, "SELECT * REPLACE (dimensions::VARCHAR AS dimensions) FROM events", file)
+    copy_to_parquet(
+        engine, "SELECT * REPLACE (dimensions::VARCHAR AS dimensions) FROM events", file
+    )
     engine.execute("DROP TABLE events")
     engine.execute(f"CREATE VIEW events AS SELECT * FROM read_parquet({quoted(file)})")

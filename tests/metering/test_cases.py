@@ -24,7 +24,8 @@ def one_by_one(engine: duckdb.DuckDBPyConnection) -> Results:
     results = {}
     for number, case in enumerate(CASES):
         compiled = compile_meter(case.meter)
-        sql = f"SELECT number, text FROM ({compiled.sql}) WHERE epoch_us(event_time) = {START + number}"
+        mine = f"epoch_us(event_time) = {START + number}"
+        sql = f"SELECT number, text FROM ({compiled.sql}) WHERE {mine}"
         for row in engine.execute(sql, list(compiled.params)).fetchall():
             assert number not in results, "an event counts once"
             results[number] = row
@@ -34,9 +35,9 @@ def one_by_one(engine: duckdb.DuckDBPyConnection) -> Results:
 def together(engine: duckdb.DuckDBPyConnection) -> Results:
     """All meters in one statement, as the fold runs them."""
     sql, params = union_of([(n, compile_meter(case.meter)) for n, case in enumerate(CASES)])
+    mine = f"epoch_us(event_time) = {START} + meter_no"
     rows = engine.execute(
-        f"SELECT meter_no, number, text FROM ({sql}) WHERE epoch_us(event_time) = {START} + meter_no",
-        params,
+        f"SELECT meter_no, number, text FROM ({sql}) WHERE {mine}", params
     ).fetchall()
     assert len({row[0] for row in rows}) == len(rows), "an event counts once"
     return {number: (quantity, text) for number, quantity, text in rows}

@@ -1,8 +1,8 @@
 """Numbers in SQL: from text, and compared, exactly, whatever their size.
 
 Owns: the SQL for what ``core.numbers`` says a number is. ``number`` gives DECIMAL(38, 9), rounded
-half away from zero as DuckDB's cast does; NULL for what is no number and for what does not fit
-(``fits``). Those too large are told apart by sign, order of magnitude and digits.
+half away from zero; NULL for what is no number and for what does not fit (``fits``). Those that are
+too large are told apart by sign, order of magnitude and digits.
 
 Every expression here is built from a column name of this package and constants.
 """
@@ -18,14 +18,20 @@ from tallystick.metering.sql import Sql, param
 
 _FITTING: Final = Decimal(10) ** (38 - QUANTITY_DECIMALS)
 _TYPE: Final = f"DECIMAL(38, {QUANTITY_DECIMALS})"
-# Below this order of magnitude a number rounds to 0.
+# Below this order of magnitude a number rounds to 0; above the other it does not fit.
 _ADJUSTED_MIN: Final = -QUANTITY_DECIMALS - 1
+_ADJUSTED_MAX: Final = 37 - QUANTITY_DECIMALS
+_POSITIONAL: Final = "-?(0|[1-9][0-9]*)([.][0-9]+)?"
 _PARTS: Final = "^-?([0-9]+)(?:[.]([0-9]+))?(?:[eE](.*))?$"
 
 
 def fits(number: Decimal) -> bool:
     """Whether a number, rounded, fits DECIMAL(38, 9)."""
-    return abs(round_half_away(number, QUANTITY_DECIMALS)) < _FITTING
+    if number.is_zero() or number.adjusted() < _ADJUSTED_MAX:
+        return True
+    if number.adjusted() > _ADJUSTED_MAX:
+        return False
+    return round_half_away(number, QUANTITY_DECIMALS).copy_abs() < _FITTING
 
 
 def literal(number: Decimal) -> Sql:
@@ -42,14 +48,12 @@ def is_number(text: str) -> str:
 def number(text: str) -> str:
     """The number a text column holds, or NULL.
 
-    DuckDB's cast refuses some spellings of fitting numbers (many digits with a negative exponent,
-    a huge negative exponent), so what it refuses is tried again without an exponent. The grammar is
-    checked first because the cast also takes ``+1``, `` 1`` and ``1_000``, and is slow to refuse.
+    DuckDB's cast is given only what it takes exactly: it also takes ``+1``, `` 1`` and ``1_000``,
+    is slow to refuse, and of a text with an exponent and many digits it loses what does not fit.
     """
-    plain = _plain(text)
     return (
-        f"CASE WHEN {is_number(text)} "
-        f"THEN coalesce(try_cast({text} AS {_TYPE}), try_cast({plain} AS {_TYPE})) END"
+        f"CASE WHEN regexp_full_match({text}, '{_POSITIONAL}') THEN try_cast({text} AS {_TYPE}) "
+        f"WHEN {is_number(text)} THEN try_cast({_plain(text)} AS {_TYPE}) END"
     )
 
 
@@ -96,10 +100,16 @@ def _size(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A number column's text as ``d.ddd0e±x``; too small for nine decimals is 0."""
+    """A number column's text without exponent; too small for nine decimals is 0.
+
+    NULL when it is too large to fit.
+    """
     shown = (
         f"CASE WHEN s.digits = '' OR s.adjusted < {_ADJUSTED_MIN} THEN '0' "
-        "ELSE s.digits[1] || '.' || s.digits[2:] || '0e' || s.adjusted END"
+        f"WHEN s.adjusted > {_ADJUSTED_MAX} THEN NULL "
+        "WHEN s.adjusted < 0 THEN '0.' || repeat('0', -1 - s.adjusted) || s.digits "
+        "ELSE rpad(s.digits, CAST(s.adjusted AS INTEGER) + 1, '0') "
+        "|| '.' || substr(s.digits, s.adjusted + 2) || '0' END"
     )
     sign = f"CASE WHEN starts_with({text}, '-') THEN '-' ELSE '' END"
     return f"{sign} || list_transform([{_size(text)}], lambda s: {shown})[1]"

@@ -1,0 +1,338 @@
+"""From subscriptions to rules: plan changes, several products, phases, zones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.clock import DAY, Instant
+from tallystick.core.entitlements import Entitlement, effective
+from tallystick.core.periods import (
+    FOREVER,
+    LIFETIME,
+    START_OF_MONTH,
+    Period,
+    Rule,
+    Segment,
+    period_at,
+    segments,
+)
+from tallystick.core.timeline import Phase, Span, active_entitlements, changes_of
+from tests.core.instants import at, shown
+
+
+@dataclass(frozen=True)
+class Zone:
+    """The customer's zone from an instant on."""
+
+    at: Instant
+    zone: str
+
+
+UTC = [Zone(at("2020-01-01"), "UTC")]
+START = at("2024-01-10T12:00")
+
+
+def grant(limit: int | None = 10, **more: object) -> Entitlement:
+    """A monthly entitlement to calls, by the calendar."""
+    given: dict[str, object] = {"reset_period": "MONTH", "according_to": START_OF_MONTH}
+    return Entitlement("calls", usage_limit=limit, **(given | more))  # type: ignore[arg-type]
+
+
+LIFELONG = grant(reset_period=None, according_to=None)
+FROM_START = grant(according_to="SubscriptionStart")
+
+
+def span(start: int = START, end: int | None = None, *grants: Entitlement, **more: object) -> Span:
+    """A subscription to a plan with these entitlements."""
+    listed = grants or (grant(),)
+    phase = Phase(Instant(start), {one.feature: one for one in listed})
+    fields: dict[str, object] = {
+        "id": "sub-1", "product": "main", "resource": "", "start": Instant(start), "end": end,
+        "chain_start": Instant(start), "restarts": False, "phases": (phase,),
+    }  # fmt: skip
+    return Span(**(fields | more))  # type: ignore[arg-type]
+
+
+def made(*spans: Span, resource: str = "", zones: Sequence[Zone] = UTC) -> tuple[Segment, ...]:
+    """The segments of calls."""
+    return segments(changes_of(spans, "calls", resource, zones))
+
+
+def replaced(
+    at_: str, *, restarts: bool, after: Entitlement, before: Entitlement | None = None
+) -> tuple[Segment, ...]:
+    """The segments of one plan that another replaces."""
+    turn = at(at_)
+    return made(
+        span(START, turn, before or after),
+        span(turn, None, after, id="sub-2", chain_start=START, restarts=restarts),
+    )
+
+
+def counted(period: Period | None) -> tuple[str, str]:
+    assert period is not None
+    return shown(period.counted_from), shown(period.counted_until)
+
+
+# --- one subscription --------------------------------------------------------------------------
+
+
+def test_a_subscription_counts_from_its_start() -> None:
+    period = period_at(made(span()), at("2024-01-20"))
+    assert counted(period) == (shown(START), "2024-02-01")
+    assert period_at(made(span()), START - 1) is None
+
+
+def test_a_back_dated_start_is_a_start() -> None:
+    assert made(span(at("2020-06-01")))[0].start == at("2020-06-01")
+
+
+def test_nothing_holds_after_the_end() -> None:
+    end = at("2024-02-15")
+    assert made(span(START, end))[-1].stop == end
+
+
+def test_a_subscription_that_never_held_leaves_nothing() -> None:
+    assert made(span(START, START)) == ()
+    assert made(span(START, START - DAY)) == ()
+
+
+def test_a_lifetime_counts_what_was_before_the_subscription() -> None:
+    assert made(span(START, None, LIFELONG)) == (
+        Segment(LIFETIME, FOREVER, Rule(None), restart=False, shown_start=LIFETIME),
+    )
+
+
+def test_a_feature_that_is_not_granted_has_no_rule() -> None:
+    assert changes_of([span()], "seats", "", UTC) == ()
+    assert made(span(START, None, grant(is_granted=False))) == ()
+
+
+def test_a_resource_is_its_own() -> None:
+    mine = span(resource="site-1")
+    assert made(mine) == ()
+    assert len(made(mine, resource="site-1")) == 1
+
+
+# --- plan changes ------------------------------------------------------------------------------
+
+
+def test_a_plan_change_that_resets_starts_over() -> None:
+    found = replaced("2024-02-15", restarts=True, after=grant())
+    assert counted(period_at(found, at("2024-02-20"))) == ("2024-02-15", "2024-03-01")
+    assert counted(period_at(found, at("2024-02-14"))) == ("2024-02-01", "2024-02-15")
+
+
+def test_a_plan_change_that_resets_moves_the_anchor() -> None:
+    found = replaced("2024-02-15", restarts=True, after=FROM_START)
+    assert counted(period_at(found, at("2024-03-20"))) == ("2024-03-15", "2024-04-15")
+
+
+def test_a_plan_change_that_does_not_reset_leaves_periods_as_they_are() -> None:
+    for one in (grant(), FROM_START, LIFELONG):
+        found = replaced(
+            "2024-02-15", restarts=False, before=one, after=replace(one, usage_limit=99)
+        )
+        assert found == made(span(START, None, one))
+
+
+def test_a_plan_change_never_resets_a_lifetime() -> None:
+    assert replaced("2024-02-15", restarts=True, after=LIFELONG) == made(
+        span(START, None, LIFELONG)
+    )
+
+
+def test_a_new_rule_counts_from_its_own_period_but_not_from_before_the_chain() -> None:
+    found = replaced("2024-01-20", restarts=False, before=FROM_START, after=grant())
+    assert found[0].start == START
+    assert [segment.rule for segment in found] == [Rule("MONTH", START_OF_MONTH)]
+
+
+def test_a_feature_that_a_plan_change_brings_counts_in_its_period_at_once() -> None:
+    other = Entitlement("seats", usage_limit=1)
+    found = replaced("2024-02-15", restarts=False, before=other, after=grant())
+    assert found[0].start == at("2024-02-01")
+
+
+def test_after_a_reset_nothing_counts_what_was_before_it() -> None:
+    turn = at("2024-02-10")
+    again = Phase(at("2024-02-20"), {"calls": grant()})
+    second = span(turn, None, FROM_START, id="sub-2", chain_start=START, restarts=True)
+    found = made(span(START, turn, FROM_START), replace(second, phases=(*second.phases, again)))
+    assert found[-1].start == turn
+
+
+def test_a_new_chain_after_a_gap_begins_with_itself() -> None:
+    found = made(span(START, at("2024-02-10")), span(at("2024-02-20"), None, id="sub-2"))
+    assert [(shown(one.start), shown(one.stop)) for one in found] == [
+        (shown(START), "2024-02-10"), ("2024-02-20", shown(FOREVER)),
+    ]  # fmt: skip
+
+
+# --- phases, products, zones -------------------------------------------------------------------
+
+
+def test_an_override_changes_the_rule_from_its_period_on() -> None:
+    phase = Phase(
+        at("2024-02-14"), {"calls": grant(reset_period="WEEK", according_to="EveryMonday")}
+    )
+    one = span()
+    found = made(replace(one, phases=(*one.phases, phase)))
+    assert [shown(segment.start) for segment in found] == [shown(START), "2024-02-12"]
+
+
+def test_a_larger_limit_alone_changes_no_period() -> None:
+    phase = Phase(at("2024-02-14"), {"calls": grant(10**6)})
+    one = span()
+    assert made(replace(one, phases=(*one.phases, phase))) == made(one)
+
+
+def test_the_most_generous_product_gives_the_rule() -> None:
+    weekly = grant(100, reset_period="WEEK", according_to="EveryMonday")
+    side = span(at("2024-02-14"), at("2024-03-20"), weekly, id="sub-2", product="side")
+    found = made(span(), side)
+    assert [segment.rule.unit for segment in found] == ["MONTH", "WEEK", "MONTH"]
+    assert [shown(segment.start) for segment in found[1:]] == ["2024-02-14", "2024-03-01"]
+
+
+def test_a_less_generous_product_changes_nothing() -> None:
+    side = span(at("2024-02-14"), None, grant(5, reset_period="DAY"), id="sub-2", product="side")
+    assert made(span(), side) == made(span())
+    both = active_entitlements([span(), side], "calls", "", at("2024-03-01"))
+    winner = effective(both)
+    assert len(both) == 2
+    assert winner is not None
+    assert winner.usage_limit == 10
+
+
+def test_a_reset_of_a_product_that_does_not_win_resets_nothing() -> None:
+    turn = at("2024-02-15")
+    small = grant(1)
+    found = made(
+        span(),
+        span(START, turn, small, id="side-1", product="side"),
+        span(turn, None, small, id="side-2", product="side", chain_start=START, restarts=True),
+    )
+    assert found == made(span())
+
+
+def test_a_new_zone_holds_from_its_own_period_on() -> None:
+    zones = [*UTC, Zone(at("2024-02-14"), "America/New_York")]
+    found = made(span(), zones=zones)
+    assert [shown(segment.start) for segment in found] == [shown(START), "2024-02-01T05:00:00"]
+    assert counted(period_at(found, at("2024-03-05"))) == (
+        "2024-03-01T05:00:00", "2024-04-01T04:00:00"
+    )  # fmt: skip
+
+
+def test_a_new_zone_moves_no_rule_from_the_start() -> None:
+    zones = [*UTC, Zone(at("2024-02-14"), "America/New_York")]
+    for one in (FROM_START, LIFELONG):
+        assert made(span(START, None, one), zones=zones) == made(span(START, None, one))
+
+
+def test_the_first_zone_held_always() -> None:
+    zones = [Zone(at("2025-01-01"), "Asia/Tokyo")]
+    assert made(span(), zones=zones)[0].rule.zone == "Asia/Tokyo"
+
+
+# --- laws --------------------------------------------------------------------------------------
+
+DAYS = st.integers(0, 100).map(lambda n: Instant(at("2024-01-01") + n * DAY))
+GRANTS = st.sampled_from(
+    [grant(), grant(20), FROM_START, LIFELONG, grant(30, reset_period="DAY", according_to=None),
+     grant(15, reset_period="WEEK", according_to="EverySunday"), grant(None, unlimited=True),
+     Entitlement("seats")]
+)  # fmt: skip
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Span]:
+    """One or two products, each a chain of plans that may have a gap, with phases."""
+    found = []
+    for product in draw(st.sampled_from([["main"], ["main", "side"]])):
+        edges = sorted(draw(st.sets(DAYS, min_size=2, max_size=5)))
+        chain: Instant = edges[0]
+        for number, (start, end) in enumerate(pairwise(edges)):
+            if number and draw(st.booleans()) and draw(st.booleans()):
+                chain = Instant(end)  # a gap: this one was cancelled, the next begins a chain
+                continue
+            restarts = start != chain and draw(st.booleans())
+            turns = [start, *sorted(day for day in draw(st.sets(DAYS, max_size=2)) if day > start)]
+            found.append(
+                Span(
+                    id=f"{product}-{number}",
+                    product=product,
+                    resource="",
+                    start=start,
+                    end=end if draw(st.booleans()) or end != edges[-1] else None,
+                    chain_start=chain,
+                    restarts=restarts,
+                    phases=tuple(
+                        Phase(turn, {one.feature: one}) for turn in turns for one in [draw(GRANTS)]
+                    ),
+                )
+            )
+            chain = start if restarts else chain
+    return found
+
+
+@given(histories(), st.randoms(use_true_random=False))
+def test_the_order_of_subscriptions_does_not_matter(spans: list[Span], chance: Random) -> None:
+    before = made(*spans)
+    chance.shuffle(spans)
+    assert made(*spans) == before
+
+
+@given(histories(), st.data())
+def test_splitting_a_subscription_changes_nothing(spans: list[Span], data: st.DataObject) -> None:
+    """A plan change to the same plan, without a reset, at any instant."""
+    number = data.draw(st.integers(0, len(spans) - 1)) if spans else -1
+    if number < 0:
+        return
+    one = spans[number]
+    turn = data.draw(DAYS)
+    if not one.start < turn < (one.end or FOREVER):
+        return
+    held = [phase for phase in one.phases if phase.at <= turn][-1]
+    later = tuple(phase for phase in one.phases if phase.at > turn)
+    first = replace(one, end=turn)
+    second = replace(
+        one, id=f"{one.id}-2", start=turn, chain_start=one.anchor, restarts=False,
+        phases=(replace(held, at=turn), *later),
+    )  # fmt: skip
+    split = [*spans[:number], first, second, *spans[number + 1 :]]
+    assert made(*split) == made(*spans)
+
+
+@given(histories(), DAYS)
+def test_what_holds_has_the_winner_s_rule(spans: list[Span], instant: Instant) -> None:
+    """At the last turning point before an instant, the winner's rule began to hold."""
+    seen = [span for span in spans if span.start <= instant]
+    clipped = [
+        replace(one, end=None if one.end is None or one.end > instant else one.end,
+                phases=tuple(phase for phase in one.phases if phase.at <= instant))
+        for one in seen
+    ]  # fmt: skip
+    winner = effective(active_entitlements(clipped, "calls", "", instant))
+    period = period_at(made(*clipped), instant)
+    assert (period is None) == (winner is None)
+
+
+@given(histories(), DAYS)
+def test_the_past_does_not_depend_on_a_later_subscription(
+    spans: list[Span], instant: Instant
+) -> None:
+    """A subscription of another product from an instant on leaves ended periods as they were."""
+    late = span(instant, None, grant(10**6), id="late", product="late")
+    before, after = made(*spans), made(*spans, late)
+    for day in range(at("2023-12-25"), instant - 32 * DAY, 5 * DAY):
+        old, new = period_at(before, day), period_at(after, day)
+        if old is not None and old.counted_until <= instant - 32 * DAY:
+            assert old == new
