@@ -14,6 +14,8 @@ BODY_BYTES_MAX: Final = 16 * MIB
 """Largest request body; beyond it 413. It is also the largest inbox row."""
 BODIES_BYTES_MAX: Final = 128 * MIB
 """Bytes of all request bodies that one API process holds at a time; beyond it 429."""
+BODY_VALUES_MAX: Final = 1_000_000
+"""Values in a request body; more would take tens of times its size to read, and get 413."""
 EVENT_BYTES_MAX: Final = 1 * MIB
 """Largest single event as it was sent; beyond it 400."""
 EVENTS_PER_REQUEST_MAX: Final = 1_000
@@ -74,7 +76,9 @@ RECOUNT_STEP_ROWS_MAX: Final = 400_000
 """Archived events one recount step reads, so that the fold gets its turn."""
 
 # --- archive -----------------------------------------------------------------------------------
-ARCHIVE_MERGE_FANOUT: Final = 8
+ARCHIVE_MERGE_FANOUT: Final = 32
+"""Neighbouring files that are worth merging: a full step's events are then merged once, and a
+history still opens few small files (docs/decisions/0009)."""
 ARCHIVE_FILE_ROWS_MAX: Final = 8_000_000
 KEY_MERGE_FANOUT: Final = 8
 REPLACED_FILE_SECONDS_KEPT: Final = 900

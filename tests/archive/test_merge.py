@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from tallystick.archive.merge import (
 )
 from tallystick.archive.relation import duplicates_sql, events_sql, paths_of
 from tallystick.errors import DamagedData, OperatorError
-from tests.archive.building import NOON, Archive, Event, at, report
+from tests.archive.building import NOON, Archive, Event, report
 
 FANOUT = limits.ARCHIVE_MERGE_FANOUT
 
@@ -50,7 +51,7 @@ def test_small_neighbours_are_merged_before_large_ones() -> None:
 
 
 def test_small_files_between_large_ones_are_merged_with_them() -> None:
-    files = manifest(60_000, 10, 10, 10, 60_000, 10, 10, 10)
+    files = manifest(*[60_000, *[10] * (FANOUT // 2 - 1)] * 2)
     assert plan_merge(files) == files
 
 
@@ -66,11 +67,12 @@ def test_a_pinned_file_is_not_merged_nor_passed_over() -> None:
 
 
 def test_ways_are_never_mixed() -> None:
-    events, usages = manifest(*[10] * 5), manifest(*[10] * 5, way="usage")
+    few = [10] * (FANOUT - 1)
+    events, usages = manifest(*few), manifest(*few, way="usage")
     assert plan_merge([*events, *usages]) is None
 
 
-@given(st.lists(st.sampled_from([1, 5_000, 50_000, 400_000, 3_000_000]), max_size=60))
+@given(st.lists(st.sampled_from([1, 5_000, 50_000, 400_000, 3_000_000]), max_size=4 * FANOUT))
 def test_what_is_planned_are_neighbours_that_fit_one_file(row_counts: list[int]) -> None:
     files = manifest(*row_counts)
     planned = plan_merge(files)
@@ -81,7 +83,7 @@ def test_what_is_planned_are_neighbours_that_fit_one_file(row_counts: list[int])
         assert sum(file.row_count for file in planned) <= limits.ARCHIVE_FILE_ROWS_MAX
 
 
-@given(st.lists(st.integers(1, 60_000), min_size=1, max_size=200))
+@given(st.lists(st.integers(1, 60_000), min_size=1, max_size=12 * FANOUT))
 def test_merging_until_nothing_is_planned_leaves_few_files(row_counts: list[int]) -> None:
     files: list[ManifestFile] = []
     for number, rows in enumerate(row_counts, start=1):
@@ -96,7 +98,7 @@ def test_merging_until_nothing_is_planned_leaves_few_files(row_counts: list[int]
 def test_a_merge_keeps_every_row_once_and_sorts_them(archive: Archive) -> None:
     for number in range(FANOUT):
         archive.add(
-            Event(customer=f"c{number % 3}", name="b", time=at(f"2026-01-{20 - number:02}")),
+            Event(customer=f"c{number % 3}", name="b", time=NOON - number),
             Event(customer=f"c{number % 3}", name="a", resource="r", dimensions={"n": number}),
         )
     with archive.state.reading() as transaction:
@@ -128,7 +130,7 @@ def test_usage_reports_keep_their_values(archive: Archive) -> None:
     with archive.state.reading() as transaction:
         merged = merge(archive, live_files(transaction, "archive", "usage"))
     sql = f"SELECT CAST(sum(value) AS VARCHAR) FROM ({events_sql([archive.folder / merged.name])})"
-    assert archive.connection.execute(sql).fetchall() == [("32.000000000",)]
+    assert archive.connection.execute(sql).fetchall() == [("512.000000000",)]
 
 
 def test_a_file_a_recount_has_entered_meanwhile_stays(archive: Archive) -> None:
@@ -169,7 +171,7 @@ def test_a_former_owner_cannot_commit(archive: Archive) -> None:
 
 def test_a_file_with_too_few_rows_is_told(archive: Archive) -> None:
     files = [replace(archive.add(Event()), row_count=2) for _ in range(FANOUT)]
-    with pytest.raises(DamagedData, match="merged 8 rows of files that hold 16"):
+    with pytest.raises(DamagedData, match="merged 32 rows of files that hold 64"):
         merge_files(archive.connection, archive.folder, files, archive.name(), 0)
 
 
@@ -191,7 +193,7 @@ def test_a_merged_file_and_its_folder_are_durable_before_they_are_named(
     fsync = os.fsync
 
     def spy(descriptor: int) -> None:
-        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", spy)

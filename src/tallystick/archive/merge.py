@@ -33,7 +33,7 @@ from tallystick.errors import DamagedData
 from tallystick.failpoints import reach
 from tallystick.store import Transaction
 
-FILES_PER_MERGE_MAX: Final = 8 * limits.ARCHIVE_MERGE_FANOUT
+FILES_PER_MERGE_MAX: Final = 4 * limits.ARCHIVE_MERGE_FANOUT
 
 _TIER_ROWS: Final = 4_096
 _TIER_BITS: Final = limits.ARCHIVE_MERGE_FANOUT.bit_length() - 1
