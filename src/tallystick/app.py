@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.clock import DAY, Clock, SystemClock, TestClock
 from tallystick.folder import DataFolder
-from tallystick.process.freshness import Freshness
+from tallystick.freshness import Freshness
 from tallystick.settings import Settings
 from tallystick.store import Store
 from tallystick.store.sqlite import SqliteStore

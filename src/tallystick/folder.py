@@ -28,38 +28,47 @@ class DataFolder:
 
     @property
     def state_db(self) -> Path:
+        """What was configured and counted, and which files hold the record."""
         return self.path / "state.db"
 
     @property
     def inbox_db(self) -> Path:
+        """Accepted requests that wait to be counted."""
         return self.path / "inbox.db"
 
     @property
     def archive(self) -> Path:
+        """Every accepted event, and the log of duplicates."""
         return self.path / "archive"
 
     @property
     def keys(self) -> Path:
+        """Hashes of event keys and of UNIQUE values."""
         return self.path / "keys"
 
     @property
     def run(self) -> Path:
+        """What lives as long as the processes."""
         return self.path / "run"
 
     @property
     def freshness(self) -> Path:
+        """How far counting is, for every process to see."""
         return self.run / "freshness"
 
     @property
     def owner_lock(self) -> Path:
+        """Held by the one owner."""
         return self.path / "owner.lock"
 
     @property
     def test_clock(self) -> Path:
+        """Where the test clock stands, if there is one."""
         return self.path / "test-clock"
 
     @property
     def dedupe_window(self) -> Path:
+        """The shortest dedupe window that ever held here."""
         return self.path / "dedupe-window-days"
 
     def note_window(self, days: int) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from tallystick.clock import DAY, TestClock
 from tallystick.entitlements.rules import Rules
 from tallystick.fold.worker import Worker, WorkerSettings
+from tallystick.freshness import Freshness
 from tallystick.inbox.inbox import Inbox
 from tallystick.ingest.usage import UsageItem
-from tallystick.process.freshness import Freshness
 from tallystick.store.sqlite import SqliteStore
 from tallystick.usage.report import report_usages
 from tallystick.verify.report import EnvironmentReport, VerifyReport

@@ -17,8 +17,8 @@ from tallystick import limits
 from tallystick.catalog.pages import Page
 from tallystick.clock import Instant, format_instant, parse_instant
 from tallystick.errors import BadInput
+from tallystick.freshness import Fresh
 from tallystick.ingest.strict import decode_strict
-from tallystick.process.freshness import Fresh
 from tallystick.store import Transaction
 
 if TYPE_CHECKING:

@@ -65,10 +65,14 @@ class ZoneFrom(Protocol):
     """The time zone from an instant on."""
 
     @property
-    def at(self) -> Instant: ...
+    def at(self) -> Instant:
+        """Since when."""
+        ...
 
     @property
-    def zone(self) -> str: ...
+    def zone(self) -> str:
+        """Its name, as ``Europe/Berlin``."""
+        ...
 
 
 def active_entitlements(

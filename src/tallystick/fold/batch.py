@@ -86,10 +86,12 @@ class Batch:
 
     @property
     def position_first(self) -> int:
+        """The first request's position."""
         return self.requests[0].position
 
     @property
     def position_last(self) -> int:
+        """The last request's position."""
         return self.requests[-1].position
 
     def counts(self, mask: NDArray[np.bool_]) -> dict[str, int]:

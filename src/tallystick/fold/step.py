@@ -33,10 +33,10 @@ from tallystick.fold.ledger import remember_customers, write_totals
 from tallystick.fold.metering import Measured, Meterer
 from tallystick.fold.owner import LostOwnership, Owner, move_position
 from tallystick.fold.record import Recorder
+from tallystick.freshness import Freshness
 from tallystick.inbox.inbox import Inbox, InboxRequest
 from tallystick.keys.key_set import KeySet
 from tallystick.keys.merge import bucket_of, first_live_bucket
-from tallystick.process.freshness import Freshness
 from tallystick.store import Store
 from tallystick.usage.counters import CounterKey, StoredCounter
 

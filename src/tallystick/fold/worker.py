@@ -29,9 +29,9 @@ from tallystick.fold.recount import Recounter
 from tallystick.fold.reports import ReportArchiver
 from tallystick.fold.step import Fold
 from tallystick.fold.upkeep import Upkeep
+from tallystick.freshness import Freshness
 from tallystick.inbox.inbox import Inbox
 from tallystick.keys.key_set import KeySet
-from tallystick.process.freshness import Freshness
 from tallystick.store import Store
 
 

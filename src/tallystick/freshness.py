@@ -1,8 +1,9 @@
 """How fresh the counters are, told by the worker to every API process of the machine.
 
-Sixteen bytes in a mapped file: the folded position, and the instant before which every accepted
-event is counted (DESIGN 4.12). A reader asks *before* it reads counters, so what it then reads is
-at least as fresh. Losing the file loses nothing: the worker writes it anew when it starts.
+Three numbers in a mapped file: the folded position, the instant before which every accepted event
+is counted (DESIGN 4.12), and the sum of both, which tells a torn write. A reader asks *before* it
+reads counters, so what it then reads is at least as fresh. Losing the file loses nothing: the
+worker writes it anew when it starts.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Freshness:
             self._map = mmap.mmap(file.fileno(), _LAYOUT.size)
 
     def read(self) -> Fresh:
-        """The latest pair; a torn one is read again (the check word is the sum of both)."""
+        """The latest pair; a torn one is read again (its sum does not fit)."""
         while True:
             position, as_of, check = _LAYOUT.unpack(self._map[:])
             if position + as_of == check:
