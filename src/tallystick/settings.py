@@ -175,11 +175,15 @@ class Settings:
     )
     worker_threads: int = field(
         default=1,
-        metadata=_about(_COUNT, "Threads that the worker's DuckDB counts and merges with."),
+        metadata=_about(
+            _COUNT, "Threads that each of the worker's two engines counts or merges with."
+        ),
     )
     worker_memory_mib: int = field(
         default=512,
-        metadata=_about(_MIB, "MiB that the worker's DuckDB may use before it spills to disk."),
+        metadata=_about(
+            _MIB, "MiB that each of the worker's two engines may use before it spills to disk."
+        ),
     )
     query_memory_mib: int = field(
         default=limits.QUERY_MEMORY_MIB_MAX,

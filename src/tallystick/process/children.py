@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -10,11 +11,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tallystick import limits
 from tallystick.folder import DataFolder
+from tallystick.process.loops import backoff_seconds
 from tallystick.process.pids import remove_pid
 
-_STEADY_SECONDS: Final = 10.0
+log = logging.getLogger(__name__)
+
+_STEADY_SECONDS: Final = 3.0
 """A child that ran this long is restarted as if it had never failed."""
 
 
@@ -53,38 +56,51 @@ class Child:
         """Whether it should be started, ``now`` on the monotonic clock."""
         return self._process is None and now >= self.start_at
 
-    def start(self) -> socket.socket:
-        """Start it; returns our end of the link, readable when it is ready or has ended."""
+    def start(self) -> socket.socket | None:
+        """Start it; returns our end of the link, readable when it is ready or has ended.
+
+        None when the machine cannot start a process now; another try is planned then.
+        """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        inherited = {**self._inherited, "--link-fd": theirs.fileno()}
         with theirs:
-            self._process = subprocess.Popen(
-                _command(self.role, self._number, inherited),
-                env={**os.environ, **self._variables},
-                stdin=subprocess.DEVNULL,
-                pass_fds=tuple(inherited.values()),
-            )
+            try:
+                self._process = self._open(theirs)
+            except OSError as error:
+                ours.close()
+                self._plan_start()
+                log.warning("%s cannot be started: %s", self.name, error)
+                return None
         self._started_at = time.monotonic()
         self._told_to_end = False
         self.link = ours
         return ours
+
+    def _open(self, link: socket.socket) -> subprocess.Popen[bytes]:
+        inherited = {**self._inherited, "--link-fd": link.fileno()}
+        return subprocess.Popen(
+            _command(self.role, self._number, inherited),
+            env={**os.environ, **self._variables},
+            stdin=subprocess.DEVNULL,
+            pass_fds=tuple(inherited.values()),
+        )
 
     def take_exit_code(self) -> int | None:
         """Its exit code, once, when it has ended; the next start is planned then."""
         code = None if self._process is None else self._process.poll()
         if code is None:
             return None
-        now = time.monotonic()
-        if self.is_ready and now - self._started_at > _STEADY_SECONDS:
+        if self.is_ready and time.monotonic() - self._started_at > _STEADY_SECONDS:
             self.failures = 0
-        wait = min(limits.RESTART_SECONDS_MAX, limits.RESTART_SECONDS_MIN * 2.0**self.failures)
-        self.start_at = now + wait
-        self.failures += 1
+        self._plan_start()
         self.is_ready = False
         self._process = None
         remove_pid(self._pid_file)
         return code
+
+    def _plan_start(self) -> None:
+        self.start_at = time.monotonic() + backoff_seconds(self.failures)
+        self.failures += 1
 
     def terminate(self) -> None:
         """Ask it, once, to finish what it does and end."""

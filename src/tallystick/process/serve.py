@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from collections.abc import Callable
@@ -65,12 +66,18 @@ def _children(
 
 def _announcement(url: str, state: Store, clock: Clock) -> Callable[[], None]:
     def announce() -> None:
-        print(f"listening on {url}", flush=True)
+        _tell(f"listening on {url}")
         key = _first_key(state, clock)
         if key is not None:
-            print(f"server key of environment default, shown only now: {key}", flush=True)
+            _tell(f"server key of environment default, shown only now: {key}")
 
     return announce
+
+
+def _tell(line: str) -> None:
+    # Whoever started the server may have read enough and closed the pipe; that is no error.
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def _first_key(state: Store, clock: Clock) -> str | None:

@@ -24,7 +24,7 @@ from tallystick.errors import OperatorError
 from tallystick.process.children import Child
 from tallystick.process.link import READY
 
-_LOG = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _STARTS_BEFORE_READY_MAX: Final = 5
 """Crashes of one child before the server was ever ready; beyond it the start has failed."""
@@ -87,7 +87,9 @@ class Supervisor:
     def _start_due(self) -> None:
         for child in self._children:
             if self._stop_by is None and child.is_due(time.monotonic()):
-                self._selector.register(child.start(), selectors.EVENT_READ, child)
+                link = child.start()
+                if link is not None:
+                    self._selector.register(link, selectors.EVENT_READ, child)
 
     def _wait(self) -> None:
         moments = [child.start_at for child in self._children if not child.is_running]
@@ -142,7 +144,7 @@ class Supervisor:
             self._begin_stop(_WRONG_USE)
         else:
             wait = max(0.0, child.start_at - time.monotonic())
-            _LOG.warning("%s ended with code %d; again in %.1f s", child.name, code, wait)
+            log.warning("%s ended with code %d; again in %.1f s", child.name, code, wait)
 
     def _drain(self) -> None:
         """While stopping: API processes first, then the worker; whoever is late is killed."""
