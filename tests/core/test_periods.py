@@ -259,6 +259,21 @@ def test_back_and_forth_within_a_period_leaves_no_trace() -> None:
     assert made == segments([Change(JANUARY, MONTHLY, JANUARY)])
 
 
+def test_the_same_rule_again_does_not_count_what_was_before_its_floor() -> None:
+    daily = Rule("DAY", anchor=at("2024-02-16"))
+    floor = at("2024-02-15")
+    made = segments(
+        [Change(JANUARY, MONTHLY, JANUARY), Change(at("2024-02-16"), daily, at("2024-02-16")),
+         Change(at("2024-02-20"), MONTHLY, floor)]
+    )  # fmt: skip
+    assert [(segment.rule, segment.stop) for segment in made] == [
+        (MONTHLY, floor), (MONTHLY, FOREVER)
+    ]  # fmt: skip
+    assert period_at(made, at("2024-02-20")) == Period(
+        at("2024-02-01"), at("2024-03-01"), floor, at("2024-03-01")
+    )
+
+
 def test_all_periods_between() -> None:
     made = segments([Change(JANUARY, MONTHLY, JANUARY)])
     found = periods_between(made, at("2023-01-01"), at("2024-03-01"))
