@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from tallystick.archive.files import sync_file
 from tallystick.errors import DamagedData
-from tallystick.keys.filters import WORDS_PER_BLOCK, Probe, blocks_for, words_of
+from tallystick.keys.filters import KEYS_AT_ONCE, WORDS_PER_BLOCK, Probe, blocks_for, words_of
 from tallystick.keys.order import Indexes, Mask, Words
 
 MAGIC: Final = b"TALLYKEY"
@@ -108,17 +108,9 @@ class RunWriter:
 
     def append(self, hi: Words, lo: Words) -> None:
         """Add keys: sorted, none twice, all after those added before."""
-        if not len(hi):
-            return
-        offset = _HEADER_BYTES + self._count * _KEY_BYTES
-        keys = np.stack((hi, lo), axis=1)
-        self._checksums.keys = self._write(offset, keys, self._checksums.keys)
-        probe = Probe(hi, lo)
-        words = words_of(hi, self._layout.words)
-        last = int(words[-1])
-        self._write_starts(words, last)
-        self._write_filter(probe, last // WORDS_PER_BLOCK)
-        self._count += len(hi)
+        for begin in range(0, len(hi), KEYS_AT_ONCE):
+            part = slice(begin, begin + KEYS_AT_ONCE)
+            self._append(hi[part], lo[part])
 
     def finish(self) -> int:
         """Complete the file and make it durable; returns its bytes."""
@@ -143,6 +135,16 @@ class RunWriter:
         """Give the file up: nothing names it."""
         self._file.close()
         self._path.unlink(missing_ok=True)
+
+    def _append(self, hi: Words, lo: Words) -> None:
+        offset = _HEADER_BYTES + self._count * _KEY_BYTES
+        keys = np.stack((hi, lo), axis=1)
+        self._checksums.keys = self._write(offset, keys, self._checksums.keys)
+        words = words_of(hi, self._layout.words)
+        last = int(words[-1])
+        self._write_starts(words, last)
+        self._write_filter(Probe(hi, lo), last // WORDS_PER_BLOCK)
+        self._count += len(hi)
 
     def _write_starts(self, words: Indexes, last: int) -> None:
         """The starts of all words up to ``last`` that are not written yet."""
@@ -270,14 +272,17 @@ class Run:
         held = np.zeros(len(hi), dtype=np.bool_)
         active = np.arange(len(hi)) if self.count else np.empty(0, dtype=np.int64)
         while len(active):
-            at = (ranks.take(active)[:, np.newaxis] + _SCAN) << 1
+            at = ranks.take(active)[:, np.newaxis] + _SCAN
+            more = at[:, -1] < self.count - 1
+            np.minimum(at, self.count - 1, out=at)
+            at <<= 1
             found = self._keys.take(at, mode="clip") == hi.take(active)[:, np.newaxis]
             places = np.flatnonzero(found)  # np.nonzero is slow in two dimensions
             rows = active.take(places // _SCAN_KEYS)
             equal = self._keys.take(at.take(places) + 1, mode="clip") == lo.take(rows)
             held[rows[equal]] = True
             # More keys than were looked at may share one hi.
-            active = active[found[:, -1] & (at[:, -1] < len(self._keys))]
+            active = active[found[:, -1] & more]
             active = active[~held[active]]
             ranks[active] += _SCAN_KEYS
         return held
@@ -292,7 +297,10 @@ class RunReader:
         self._at = 0
         self._expected = checksums.keys
         self._checksum = 0
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by close
+        try:
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by close
+        except OSError as error:
+            raise DamagedData(f"key run {path.name} cannot be read: {error}") from error
 
     def read(self, keys: int) -> tuple[Words, Words]:
         """The next ``keys`` keys, fewer at the end; ``DamagedData`` if they cannot be read."""

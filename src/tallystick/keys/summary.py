@@ -17,6 +17,7 @@ import numpy as np
 
 from tallystick.keys.filters import (
     BLOCK_BITS,
+    KEYS_AT_ONCE,
     WORDS_PER_BLOCK,
     Probe,
     bits_of,
@@ -71,12 +72,10 @@ class Summary:
         return passed.take(some), groups.take(some, axis=0)
 
     def put(self, hi: Words, lo: Words, group: int) -> None:
-        """Take keys of a group in; ``cover`` says afterwards whose they were."""
-        at = words_of(hi, len(self._words))
-        set_bits(self._words, at, bits_of(lo, 0, 3))
-        at &= ~_WORD_IN_BLOCK
-        at += _places(lo, np.uint64(group)).view(np.int64)
-        set_bits(self._words, at, bits_of(lo, 18, 4))
+        """Take sorted keys of a group in; ``cover`` says afterwards whose they were."""
+        for begin in range(0, len(hi), KEYS_AT_ONCE):
+            part = slice(begin, begin + KEYS_AT_ONCE)
+            self._put(hi[part], lo[part], np.uint64(group))
         self.keys += len(hi)
 
     def cover(self, name: str) -> None:
@@ -92,6 +91,13 @@ class Summary:
     def drop(self, names: Iterable[str]) -> None:
         """These runs are gone."""
         self.covered -= frozenset(names)
+
+    def _put(self, hi: Words, lo: Words, group: np.uint64) -> None:
+        at = words_of(hi, len(self._words))
+        set_bits(self._words, at, bits_of(lo, 0, 3))
+        at &= ~_WORD_IN_BLOCK
+        at += _places(lo, group).view(np.int64)
+        set_bits(self._words, at, bits_of(lo, 18, 4))
 
 
 def _places(lo: Words, groups: Words | np.uint64) -> Words:
