@@ -7,7 +7,6 @@ the key gets the first measurement; a key older than the window counts anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, NamedTuple, cast
 
 import msgspec
@@ -16,14 +15,15 @@ from tallystick.clock import Instant
 from tallystick.keys.hashing import key_hash
 from tallystick.store import Transaction
 
+# Does nothing when the key was claimed before, however long ago.
+INSERT_CLAIM: Final = """
+INSERT INTO usage_keys (hash, environment, claimed_at, measurement) VALUES (?, ?, ?, ?)
+ON CONFLICT (hash) DO NOTHING
+"""
+
 SELECT_CLAIM: Final = "SELECT claimed_at, measurement FROM usage_keys WHERE hash = ?"
 
-# A claim that left the window is taken over.
-WRITE_CLAIM: Final = """
-INSERT INTO usage_keys (hash, environment, claimed_at, measurement) VALUES (?, ?, ?, ?)
-ON CONFLICT (hash) DO UPDATE SET claimed_at = excluded.claimed_at,
-                                 measurement = excluded.measurement
-"""
+RENEW_CLAIM: Final = "UPDATE usage_keys SET claimed_at = ?, measurement = ? WHERE hash = ?"
 
 # Some of the claims that left the window, oldest first.
 DELETE_EXPIRED: Final = """
@@ -53,22 +53,27 @@ def hash_of(environment: str, customer: str, resource: str, feature: str, key: s
     return key_hash(environment, customer, resource, feature, key)
 
 
-def find_claim(transaction: Transaction, key: bytes, first_live: Instant | int) -> Claim | None:
-    """The claim of a key; None when nobody claimed it at ``first_live`` or later."""
-    row = cast("tuple[int, str] | None", transaction.one(SELECT_CLAIM, key))
-    if row is None or row[0] < first_live:
+def claim_key(
+    transaction: Transaction,
+    environment: str,
+    key: bytes,
+    claim: Claim,
+    first_live: Instant | int,
+) -> Claim | None:
+    """Claim a key; None when it was free, or claimed before ``first_live``.
+
+    Otherwise this is a repetition, and the claim that stands is returned.
+    """
+    measurement = _encode(claim).decode()
+    values = (key, environment, claim.received_at, measurement)
+    if transaction.run(INSERT_CLAIM, *values) == 1:
         return None
-    return _decode(row[1])
-
-
-def write_claims(
-    transaction: Transaction, environment: str, claims: Iterable[tuple[bytes, Claim]]
-) -> None:
-    """Claim keys, each at the instant its report was received."""
-    transaction.run_many(
-        WRITE_CLAIM,
-        [(key, environment, claim.received_at, _encode(claim).decode()) for key, claim in claims],
-    )
+    row = cast("tuple[int, str] | None", transaction.one(SELECT_CLAIM, key))
+    assert row is not None, "a key that is not free has a claim"
+    if row[0] >= first_live:
+        return _decode(row[1])
+    transaction.run(RENEW_CLAIM, claim.received_at, measurement, key)
+    return None
 
 
 def forget_claims(transaction: Transaction, first_live: Instant | int, rows_max: int) -> int:

@@ -29,7 +29,7 @@ from tallystick.errors import BadInput, NotFound
 from tallystick.ingest.usage import UsageItem
 from tallystick.store import Transaction, Value
 from tallystick.usage.counters import CounterKey, find_counter, rewrite_counters, write_counters
-from tallystick.usage.keys import Claim, find_claim, hash_of, write_claims
+from tallystick.usage.keys import Claim, claim_key, hash_of
 from tallystick.usage.totals import Account, in_units, open_account, resets, told
 
 TOTAL_MAX: Final = Decimal(limits.USAGE_INTEGER_MAX)
@@ -41,10 +41,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 ADD_TO_LEDGER: Final = """
+UPDATE totals SET accepted_reports = accepted_reports + ?,
+                  duplicate_reports = duplicate_reports + ?
+WHERE environment = ?
+"""
+
+OPEN_LEDGER: Final = """
 INSERT INTO totals (environment, accepted_reports, duplicate_reports) VALUES (?, ?, ?)
-ON CONFLICT (environment) DO UPDATE
-SET accepted_reports = totals.accepted_reports + excluded.accepted_reports,
-    duplicate_reports = totals.duplicate_reports + excluded.duplicate_reports
 """
 
 
@@ -109,26 +112,24 @@ class _Batch:
         self._stored: dict[CounterKey, int] = {}
         self._changed: set[CounterKey] = set()
         self._waiting: list[tuple[Value, ...]] = []
-        self._claims: dict[bytes, Claim] = {}
         self._duplicates = 0
 
     def report(self, item: UsageItem) -> Measurement:
-        """Count one item."""
+        """Count one item, unless its key was counted before."""
         account = self._account(item)
         current = account.period_at(self._now)
-        claim, key = None, b""
-        if item.key is not None:
-            key = hash_of(
-                self._environment, item.customer, item.resource, item.feature, item.key
-            )
-            claim = self._claims.get(key) or find_claim(self._transaction, key, self._first_live)
-        if claim is None:
-            claim = self._count(item, account, current)
-            if item.key is not None:
-                self._claims[key] = claim
+        created_at = self._now if item.created_at is None else item.created_at
+        own = current if created_at == self._now else account.period_at(created_at)
+        counter = account.counter(own)
+        part = self._part(counter)
+        delta = item.value if item.behavior == "DELTA" else CONTEXT.subtract(item.value, part.sum)
+        claim = Claim(ids.new_id(), format(delta, "f"), self._now, created_at)
+        first = self._claim(item, claim)
+        if first is None:
+            self._count(item, claim, delta, counter, part)
         else:
             self._duplicates += 1
-        own = current if claim.created_at == self._now else account.period_at(claim.created_at)
+            claim, own = first, account.period_at(first.created_at)
         return _measurement(account, claim, own, current, self._part(account.counter(current)).sum)
 
     def write(self) -> None:
@@ -140,10 +141,9 @@ class _Batch:
             new = self._changed.difference(stored)
             write_counters(transaction, ((key, self._parts[key]) for key in new))
         transaction.run_many(INSERT_WAITING, self._waiting)
-        if self._claims:
-            write_claims(transaction, self._environment, self._claims.items())
         accepted = len(self._waiting) + self._duplicates
-        transaction.run(ADD_TO_LEDGER, self._environment, accepted, self._duplicates)
+        if not transaction.run(ADD_TO_LEDGER, accepted, self._duplicates, self._environment):
+            transaction.run(OPEN_LEDGER, self._environment, accepted, self._duplicates)
 
     def _account(self, item: UsageItem) -> Account:
         scope = (item.customer, item.resource, item.feature)
@@ -159,27 +159,24 @@ class _Batch:
             )  # fmt: skip
         return known
 
-    def _count(self, item: UsageItem, account: Account, current: Period | None) -> Claim:
-        created_at = self._now if item.created_at is None else item.created_at
-        period = current if created_at == self._now else account.period_at(created_at)
-        counter = account.counter(period)
-        part = self._part(counter)
-        delta = item.value if item.behavior == "DELTA" else _difference(item, part.sum)
+    def _claim(self, item: UsageItem, claim: Claim) -> Claim | None:
+        """The first claim of the item's key; None when this is it, or there is no key."""
+        if item.key is None:
+            return None
+        key = hash_of(self._environment, item.customer, item.resource, item.feature, item.key)
+        return claim_key(self._transaction, self._environment, key, claim, self._first_live)
+
+    def _count(
+        self, item: UsageItem, claim: Claim, delta: Decimal, counter: CounterKey, part: Part
+    ) -> None:
         total = CONTEXT.add(part.sum, delta)
-        if abs(total) > TOTAL_MAX:
-            raise BadInput(
-                f"usage of {item.feature!r} by {item.customer!r} would become {total:f}; "
-                f"it must stay within ±{TOTAL_MAX}",
-                code="EntitlementUsageOutOfRangeError",
-            )
+        _check_range(item, delta, total)
         self._parts[counter] = Part(part.count + 1, total)
         self._changed.add(counter)
-        claim = Claim(ids.new_id(), format(delta, "f"), self._now, created_at)
         self._waiting.append((
             self._environment, claim.id, item.customer, item.resource, item.feature, claim.value,
-            item.key, created_at, self._now, item.dimensions,
+            item.key, claim.created_at, self._now, item.dimensions,
         ))  # fmt: skip
-        return claim
 
     def _part(self, counter: CounterKey) -> Part:
         known = self._parts.get(counter)
@@ -208,15 +205,19 @@ def _reported(feature: FeatureRules | None, name: str) -> FeatureRules:
     return feature
 
 
-def _difference(item: UsageItem, total: Decimal) -> Decimal:
-    difference = CONTEXT.subtract(item.value, total)
-    if abs(difference) > TOTAL_MAX:
+def _check_range(item: UsageItem, delta: Decimal, total: Decimal) -> None:
+    if abs(delta) > TOTAL_MAX:
         raise BadInput(
             f"setting usage of {item.feature!r} by {item.customer!r} to {item.value:f} would "
-            f"record a difference of {difference:f}; it must stay within ±{TOTAL_MAX}",
+            f"record a difference of {delta:f}; it must stay within ±{TOTAL_MAX}",
             code="UsageMeasurementDiffOutOfRangeError",
         )
-    return difference
+    if abs(total) > TOTAL_MAX:
+        raise BadInput(
+            f"usage of {item.feature!r} by {item.customer!r} would become {total:f}; "
+            f"it must stay within ±{TOTAL_MAX}",
+            code="EntitlementUsageOutOfRangeError",
+        )
 
 
 def _measurement(
