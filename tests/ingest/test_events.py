@@ -185,6 +185,49 @@ def test_a_body_of_more_than_sixteen_mebibytes_is_too_large() -> None:
         accept_events(b" " * (limits.BODY_BYTES_MAX + 1), NOW, DAY)
 
 
+def test_a_body_of_more_than_a_million_values_is_too_large() -> None:
+    with pytest.raises(PayloadTooLarge, match="more than 1000000 values"):
+        accept_events(b'{"events":[' + b"1," * 1_000_001 + b"1]}", NOW, DAY)
+
+
+def test_each_bad_event_of_a_large_body_is_named() -> None:
+    large = {"a": "x" * (limits.EVENT_BYTES_MAX // 2)}
+    too_large = {"a": "x" * limits.EVENT_BYTES_MAX}
+    body = a_body(
+        an_event(dimensions=large),
+        an_event(dimensions=too_large),
+        an_event(eventName=""),
+        an_event(dimensions={"a": {"b": [{}]}}),
+        5,
+    )
+    assert refused(body) == (
+        "events[1]: is larger than 1048576 bytes; events[2].eventName: must not be empty; "
+        "events[3].dimensions.a: expected string, number or boolean, got object; "
+        "events[4]: expected object, got number"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"[]", "body: expected an object with an array of events"),
+        (b"{}", "body: expected an object with an array of events"),
+        (b'{"events":{}}', "body: expected an object with an array of events"),
+        (b'{"events":[1],"events":[2]}', "events: is given more than once"),
+        (b'{"events":[1],"more":[2]}', "body: expected an object with an array of events"),
+        (b'{"events":[]}', "events: expected 1 to 1000 items, got 0"),
+        (b'{"events":[' + b"1," * 1000 + b"1]}", "events: expected 1 to 1000 items, got 1001"),
+        (b'{"events":[NaN]}', "body: is not valid JSON"),
+        (b'{"events":["\xff"]}', "events[0]: is not valid UTF-8"),
+        (b'{"events":[1]', "body: is not valid JSON"),
+        (b'{"events":[' + b"[" * 100_000, "body: is not valid JSON"),
+    ],
+)
+def test_large_bodies_that_are_refused(body: bytes, message: str) -> None:
+    large = b" " * limits.EVENT_BYTES_MAX + body + b"\n"
+    assert message in refused(large)
+
+
 def test_a_large_body_of_ordinary_events_is_accepted() -> None:
     body = a_body(*[an_event(dimensions={"a": "x" * 10_000})] * 1000)
     assert accept_events(body, NOW, DAY).events == 1000

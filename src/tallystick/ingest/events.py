@@ -21,9 +21,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from tallystick import limits
 from tallystick.clock import Instant
-from tallystick.errors import PayloadTooLarge
-from tallystick.ingest.explain import accept_explained, too_large_events
+from tallystick.errors import BadInput
+from tallystick.ingest.explain import accept_explained
 from tallystick.ingest.literals import INTEGER_END, line_number
+from tallystick.ingest.spans import check_size, split_items
 from tallystick.ingest.timestamps import line_timestamps
 
 _Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARS_MAX)]
@@ -61,8 +62,7 @@ def accept_events(body: bytes, now: Instant, future_us: int) -> AcceptedEvents:
 
     Raises ``BadInput`` naming what is wrong with each bad event, or ``PayloadTooLarge``.
     """
-    if len(body) > limits.BODY_BYTES_MAX:
-        raise PayloadTooLarge(f"the body is larger than {limits.BODY_BYTES_MAX} bytes")
+    check_size(body)
     accepted = _accept_at_once(body, now, future_us)
     if accepted is None:
         lines = accept_explained(body, now, future_us)
@@ -79,7 +79,7 @@ def _accept_at_once(body: bytes, now: Instant, future_us: int) -> AcceptedEvents
         return None
     try:
         events = _DECODER.decode(body).events
-        if not _plain(events) or (b"$" in body and _reserved(events)) or too_large_events(body):
+        if not _plain(events) or (b"$" in body and _reserved(events)) or _too_large(body):
             return None
         lines = _ENCODER.encode_lines(events)
         # Encoding repeats each colon that was sent, in names, in values and between them, but for
@@ -88,7 +88,7 @@ def _accept_at_once(body: bytes, now: Instant, future_us: int) -> AcceptedEvents
             return None
         if _settle(events, now + future_us):
             lines = _ENCODER.encode_lines(events)
-    except (ValueError, OverflowError, RecursionError):  # msgspec's errors are ValueErrors
+    except (BadInput, ValueError, OverflowError, RecursionError):  # msgspec's are ValueErrors
         return None
     return AcceptedEvents(lines, len(events))
 
@@ -111,6 +111,13 @@ def _plain(events: Sequence[_Event]) -> bool:
 
 def _reserved(events: Sequence[_Event]) -> bool:
     return any(event.eventName.startswith("$") for event in events)
+
+
+def _too_large(body: bytes) -> bool:
+    """Whether an event, as it was sent, is over the limit."""
+    if len(body) <= limits.EVENT_BYTES_MAX:
+        return False
+    return any(span.nbytes > limits.EVENT_BYTES_MAX for span in split_items(body, "events"))
 
 
 def _settle(events: Sequence[_Event], latest: int) -> bool:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
-
 from tallystick import limits
 from tallystick.clock import Instant
 from tallystick.ingest.fields import (
@@ -25,19 +23,11 @@ from tallystick.ingest.timestamps import instant_of, line_timestamp
 _REQUIRED: Final = ("customerId", "eventName", "idempotencyKey")
 
 
-class _Spans(msgspec.Struct):
-    events: list[msgspec.Raw]
-
-
 def accept_explained(body: bytes, now: Instant, future_us: int) -> list[dict[str, Any]]:
     """The events of a body, ready to be encoded; raises ``BadInput`` naming what is wrong."""
-    too_large = too_large_events(body)
 
     def read_timestamp(value: Any, _: str) -> str:
         return line_timestamp(instant_of(read_string(value), now, future_us))
-
-    def inspect(index: int) -> str | None:
-        return f"is larger than {limits.EVENT_BYTES_MAX} bytes" if index in too_large else None
 
     readers: Readers = {
         "customerId": read_id,
@@ -47,23 +37,7 @@ def accept_explained(body: bytes, now: Instant, future_us: int) -> list[dict[str
         "resourceId": read_id_or_null,
         "timestamp": read_timestamp,
     }
-    most = limits.EVENTS_PER_REQUEST_MAX
-    return read_items(body, "events", most, readers, _REQUIRED, inspect)
-
-
-def too_large_events(body: bytes) -> set[int]:
-    """Which events are, as they were sent, over the limit."""
-    if len(body) <= limits.EVENT_BYTES_MAX:
-        return set()
-    try:
-        spans = msgspec.json.decode(body, type=_Spans).events
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return set()  # what is wrong with the body as a whole will be named
-    return {
-        index
-        for index, span in enumerate(spans)
-        if memoryview(span).nbytes > limits.EVENT_BYTES_MAX
-    }
+    return read_items(body, "events", limits.EVENTS_PER_REQUEST_MAX, readers, _REQUIRED)
 
 
 def _read_event_name(value: Any, _: str) -> str:

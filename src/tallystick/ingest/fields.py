@@ -7,12 +7,13 @@ raises ``ValueError`` with the reason, or ``Refused`` with whole sentences.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from tallystick import limits
 from tallystick.errors import BadInput
 from tallystick.ingest.literals import line_number
+from tallystick.ingest.spans import check_size, split_items
 from tallystick.ingest.strict import (
     Members,
     NotJson,
@@ -38,24 +39,23 @@ class Refused(Exception):
         self.problems = problems
 
 
+class Unread(NamedTuple):
+    """An item that was not even taken apart."""
+
+    reason: str
+
+
 def read_items(
-    body: bytes,
-    name: str,
-    most: int,
-    readers: Readers,
-    required: Sequence[str],
-    inspect: Callable[[int], str | None] = lambda _: None,
+    body: bytes, name: str, most: int, readers: Readers, required: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The items of ``{"name": [1 to most objects]}``, each as its fields that are not None.
 
-    ``inspect`` may object to an item as a whole. Raises ``BadInput`` with all that is wrong.
+    Raises ``BadInput`` with all that is wrong with the items, or ``PayloadTooLarge``.
     """
+    check_size(body)
     items, bad = [], []
-    for index, given in enumerate(_items(parse_tree(body), name, most)):
+    for index, given in enumerate(_items(body, name, most)):
         item, problems = _read(given, f"{name}[{index}]", readers, required)
-        objection = inspect(index)
-        if objection is not None:
-            problems.append(f"{name}[{index}]: {objection}")
         items.append(item)
         if problems:
             bad.append(problems)
@@ -104,8 +104,23 @@ def read_dimensions(value: Any, path: str) -> dict[str, Any] | None:
     return kept
 
 
-def _items(tree: Any, name: str, most: int) -> list[Any]:
-    """The list of items of a body."""
+def _items(body: bytes, name: str, most: int) -> Iterable[Any]:
+    """The items of a body as trees, or as ``Unread`` with the reason."""
+    if len(body) <= limits.EVENT_BYTES_MAX:
+        items = _items_of_tree(parse_tree(body), name)
+        _check_number(len(items), name, most)
+        return items
+    spans = split_items(body, name)
+    _check_number(len(spans), name, most)
+    return map(_item_of_span, spans)
+
+
+def _check_number(number: int, name: str, most: int) -> None:
+    if not 1 <= number <= most:
+        raise BadInput(f"{name}: expected 1 to {most} items, got {number}")
+
+
+def _items_of_tree(tree: Any, name: str) -> list[Any]:
     if not isinstance(tree, Members):
         raise BadInput(f"body: expected object, got {kind_of(tree)}")
     problems = [f"{at('', twice)}: is given more than once" for twice in repeated_names(tree)]
@@ -117,15 +132,24 @@ def _items(tree: Any, name: str, most: int) -> list[Any]:
     items = tree[0][1]
     if not isinstance(items, list) or isinstance(items, Members):
         raise BadInput(f"{name}: expected array, got {kind_of(items)}")
-    if not 1 <= len(items) <= most:
-        raise BadInput(f"{name}: expected 1 to {most} items, got {len(items)}")
     return items
+
+
+def _item_of_span(span: memoryview) -> Any:
+    if span.nbytes > limits.EVENT_BYTES_MAX:
+        return Unread(f"is larger than {limits.EVENT_BYTES_MAX} bytes")
+    try:
+        return parse_tree(bytes(span))
+    except BadInput as error:
+        return Unread(error.message.removeprefix("body: "))
 
 
 def _read(
     given: Any, path: str, readers: Readers, required: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """The fields of an item, and what is wrong with it."""
+    if isinstance(given, Unread):
+        return {}, [f"{path}: {given.reason}"]
     if not isinstance(given, Members):
         return {}, [f"{path}: expected object, got {kind_of(given)}"]
     item: dict[str, Any] = {}

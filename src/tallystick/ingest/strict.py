@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from tallystick.errors import BadInput
+from tallystick.ingest.spans import check_size
 
 T = TypeVar("T")
 
@@ -40,6 +41,8 @@ _JSON_NAMES: Final = {
 class Members(list[tuple[str, Any]]):
     """The members of an object in the order sent, duplicates included."""
 
+    __slots__ = ()
+
 
 class Number(str):
     """A number as it was written."""
@@ -61,8 +64,9 @@ _TREE = json.JSONDecoder(
 def decode_strict(body: bytes, type: type[T]) -> T:
     """``body`` as a ``type`` that msgspec knows.
 
-    Raises ``BadInput`` naming the path of the first thing that is wrong.
+    Raises ``BadInput`` naming the path of the first thing that is wrong, or ``PayloadTooLarge``.
     """
+    check_size(body)
     _check(body)
     try:
         return msgspec.json.decode(body, type=type)
@@ -169,8 +173,11 @@ def _check(body: bytes) -> None:
         _GLANCE.decode(body.decode())
     except (_Suspicious, ValueError, RecursionError):
         tree = parse_tree(body)
-        for problem in _problems(tree, ""):
-            raise BadInput(problem) from None
+        try:
+            for problem in _problems(tree, ""):
+                raise BadInput(problem) from None
+        except RecursionError:
+            raise BadInput("body: is nested too deeply") from None
 
 
 def _problems(value: Any, path: str) -> Iterator[str]:
