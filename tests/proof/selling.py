@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 from stigg import Stigg
 
-from tests.serving import API_KEY, Server
+from tests.serving import API_KEY, Server, command
 
 AGGREGATIONS = ("COUNT", "SUM", "MIN", "MAX", "AVG", "UNIQUE")
 
@@ -35,11 +36,7 @@ def synced(server: Server) -> None:
 
 def verified(server: Server) -> dict[str, Any]:
     """Run ``tallystick verify`` beside the live server; its one environment, proved equal."""
-    from tests.serving import command
-
     told = command("verify", "--data-dir", str(server.folder), "--json")
-    import json
-
     report = json.loads(told.stdout)
     assert report["equal"] is True, report
     assert told.returncode == 0, told.stderr
@@ -51,13 +48,18 @@ def metered(
     stigg: Stigg, feature: str, function: str, field: str | None = None, event: str = "api_call"
 ) -> str:
     """A feature fed by events of one name."""
-    aggregation = {"function": function} | ({"field": field} if field else {})
+    is_event: Any = {"field": "eventName", "operation": "EQUALS", "value": event}
+    meter: Any = {
+        "aggregation": {"function": function} | ({"field": field} if field else {}),
+        "filters": [{"conditions": [is_event]}],
+    }
     stigg.v1.features.create_feature(
-        id=feature, display_name=feature, feature_type="NUMBER", meter_type="INCREMENTAL",
-        meter={"aggregation": aggregation, "filters": [
-            {"conditions": [{"field": "eventName", "operation": "EQUALS", "value": event}]}
-        ]},  # type: ignore[typeddict-item]
-    )  # fmt: skip
+        id=feature,
+        display_name=feature,
+        feature_type="NUMBER",
+        meter_type="INCREMENTAL",
+        meter=meter,
+    )
     return feature
 
 

@@ -27,6 +27,7 @@ from tallystick.archive.manifest import (
 from tallystick.clock import Clock
 from tallystick.failpoints import reach
 from tallystick.fold.owner import Owner
+from tallystick.fold.sweep import Sweeper
 from tallystick.keys import merge as key_merge
 from tallystick.keys.key_set import KeySet
 from tallystick.store import Store
@@ -62,19 +63,22 @@ class Upkeep:
             confirm=owner.confirm, window_us=window_us,
         )  # fmt: skip
         self._merging: Iterator[None] | None = None
+        self._sweeper = Sweeper(state, owner)
         self._tidy_at = 0.0
 
     def step(self) -> bool:
         """One bounded piece of upkeep; False when there was nothing to do."""
         if time.monotonic() >= self._tidy_at:
-            self._tidy_at = time.monotonic() + TIDY_SECONDS
             if self.tidy():
                 return True
+            self._tidy_at = time.monotonic() + TIDY_SECONDS
         return self._tend_keys() or self.merge_archive()
 
     def tidy(self) -> bool:
         """Expire what left the window and delete what nothing names; whether anything went."""
-        return self._expire_keys() or self._collector.step(self._clock.now())
+        return (
+            self._expire_keys() or self._sweeper.step() or self._collector.step(self._clock.now())
+        )
 
     def merge_archive(self) -> bool:
         """Merge one group of archive or duplicates files; False when none is worth it."""

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 
 from tallystick import limits
 from tallystick.app import open_worker
+from tallystick.archive.query import yield_to_others
 from tallystick.errors import TallystickError
 from tallystick.folder import DataFolder
 from tallystick.process.link import Link
@@ -73,6 +74,7 @@ def _say_ready(link: Link | None) -> None:
 
 
 def _keep_up(step: Callable[[], bool], stop: threading.Event) -> None:
+    yield_to_others()
     failures = 0
     while not stop.is_set():
         try:

@@ -1,0 +1,68 @@
+"""Sweeps away counters that a recount replaced.
+
+A recount makes its counters valid by moving a generation, in one short transaction however many
+there are; what they replaced is deleted here afterwards, a bounded stretch of rows at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+from tallystick.fold.owner import Owner
+from tallystick.store import Store, Transaction
+
+ROWS_PER_STEP: Final = 10_000
+
+NEWEST_FINISHED = "SELECT coalesce(max(id), 0) FROM recounts WHERE finished_at IS NOT NULL"
+LARGEST_ID = "SELECT coalesce(max(id), 0) FROM counters"
+
+# Counters in a stretch of ids whose feature or customer has a younger generation.
+STALE = """
+SELECT counters.id
+FROM counters
+JOIN features
+  ON features.environment = counters.environment AND features.id = counters.feature
+LEFT JOIN customer_generations AS of_customer
+  ON of_customer.environment = counters.environment
+ AND of_customer.customer = counters.customer AND of_customer.feature = counters.feature
+WHERE counters.id > ? AND counters.id <= ?
+  AND (counters.generation < features.generation
+       OR counters.generation < coalesce(of_customer.generation, 0))
+"""
+
+DELETE = "DELETE FROM counters WHERE id = ?"
+
+
+class Sweeper:
+    """Walks over the counters once after each recount, and once after each start."""
+
+    def __init__(self, state: Store, owner: Owner) -> None:
+        self._state = state
+        self._owner = owner
+        self._swept_for = -1
+        self._sweeping_for = -1
+        self._next = 0
+
+    def step(self) -> bool:
+        """Sweep one stretch; False when nothing was replaced since the last walk."""
+        with self._state.reading() as transaction:
+            newest = _number(transaction, NEWEST_FINISHED)
+            last = _number(transaction, LARGEST_ID)
+            if newest == self._swept_for:
+                return False
+            if newest != self._sweeping_for:
+                self._sweeping_for, self._next = newest, 0
+            stop = self._next + ROWS_PER_STEP
+            stale = transaction.all(STALE, self._next, stop)
+        if stale:
+            with self._state.writing() as transaction:
+                self._owner.confirm(transaction)
+                transaction.run_many(DELETE, stale)
+        self._next = stop
+        if stop >= last:
+            self._swept_for = self._sweeping_for
+        return True
+
+
+def _number(transaction: Transaction, sql: str) -> int:
+    return cast("tuple[int]", transaction.one(sql))[0]
