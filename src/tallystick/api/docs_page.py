@@ -133,7 +133,7 @@ def _operation(method: str, path: str, operation: Json, schemas: Json) -> str:
         parts.append(f"<h4>Body</h4>{_content(body, schemas)}")
     for status, response in operation["responses"].items():
         if status.startswith("2"):
-            parts.append(f"<h4>Answer <code>{status}</code></h4>{_content(response, schemas)}")
+            parts.append(f"<h4>Answer <code>{status}</code></h4>{_answered(response, schemas)}")
     parts.append(_errors(operation["responses"]))
     return "".join(parts) + "</article>"
 
@@ -150,6 +150,11 @@ def _parameters(parameters: list[Json]) -> str:
         for param in parameters
     )
     return f"<h4>Parameters</h4><ul class=fields>{rows}</ul>"
+
+
+def _answered(response: Json, schemas: Json) -> str:
+    """What is answered; which fields are always there is of no interest to a reader."""
+    return f"<div class=answer>{_content(response, schemas)}</div>"
 
 
 def _content(holder: Json, schemas: Json) -> str:
@@ -174,24 +179,33 @@ def _fields(schema: Json, schemas: Json, depth: int) -> str:
         return ""
     required = found.get("required", ())
     rows = []
+    opened = depth == 0 and len(found["properties"]) <= 2  # an envelope
     for name, each in found["properties"].items():
         inner = _fields(each, schemas, depth + 1)
-        rows.append(
-            _field(name, each, each.get("description", ""), name in required, inner, schemas)
-        )
+        needed = name in required
+        text = each.get("description", "")
+        rows.append(_field(name, each, text, needed, inner, schemas, opened=opened))
     return f"<ul class=fields>{''.join(rows)}</ul>" * bool(rows)
 
 
 def _field(
-    name: str, schema: Json, description: str, required: bool, inner: str, schemas: Json
+    name: str,
+    schema: Json,
+    description: str,
+    required: bool,
+    inner: str,
+    schemas: Json,
+    *,
+    opened: bool = False,
 ) -> str:
     kind = _kind(schema, schemas)
     needed = "<em>required</em>" if required else ""
     head = f"<code>{escape(name)}</code><span>{escape(kind)}</span>{needed}"
     text = f"<p>{_inline(description)}</p>" if description else ""
     if inner:
-        opened = " open" if name == "data" else ""
-        return f"<li><details{opened}><summary>{head}</summary>{text}{inner}</details></li>"
+        return (
+            f"<li><details{' open' * opened}><summary>{head}</summary>{text}{inner}</details></li>"
+        )
     return f"<li><div>{head}</div>{text}</li>"
 
 

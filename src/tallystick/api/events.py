@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from tallystick import limits
-from tallystick.api.http import Reply, Request, Route
+from tallystick.api.http import Id, Reply, Request, Route, Time
 from tallystick.api.waiting import settled
 from tallystick.clock import HOUR
 from tallystick.ingest.events import accept_events
@@ -21,20 +22,20 @@ _AT_ONCE_BYTES_MAX: Final = 256 * limits.KIB
 
 
 class EventItem(msgspec.Struct, rename="camel"):
-    """Something that happened, as it is reported."""
+    """Something that happened, as it is reported. ``ingest.events`` reads it."""
 
-    customer_id: str
-    event_name: str
-    idempotency_key: str
-    dimensions: dict[str, str | int | float | bool | None] | None = None
-    resource_id: str | None = None
-    timestamp: str | None = None
+    customer_id: Id
+    event_name: Id
+    idempotency_key: Id
+    dimensions: dict[str, str | int | float | bool | None] | UnsetType | None = UNSET
+    resource_id: Id | UnsetType | None = UNSET
+    timestamp: Time | UnsetType = UNSET
 
 
 class EventsRequest(msgspec.Struct):
     """1 to 1,000 events, accepted or refused together."""
 
-    events: list[EventItem]
+    events: Annotated[list[EventItem], Meta(min_length=1, max_length=limits.EVENTS_PER_REQUEST_MAX)]
 
 
 class NoData(msgspec.Struct):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from tallystick import limits
-from tallystick.api.http import QueryParam, Reply, Request, Route, freshness_headers
+from tallystick.api.http import QueryParam, Reply, Request, Route, Time, freshness_headers
 from tallystick.archive.history import History, UsageHistory
 from tallystick.clock import format_instant
 from tallystick.core.numbers import json_number
@@ -29,7 +29,7 @@ class TagReply(msgspec.Struct, frozen=True):
 class PointReply(msgspec.Struct, frozen=True, rename="camel"):
     """The running total of a period at the end of the bucket that begins at ``timestamp``."""
 
-    timestamp: str
+    timestamp: Time
     value: int | Decimal
     is_reset_point: bool
 
@@ -44,7 +44,7 @@ class SeriesReply(msgspec.Struct, frozen=True):
 class MarkerReply(msgspec.Struct, frozen=True):
     """A reset."""
 
-    timestamp: str
+    timestamp: Time
     type: str
 
 

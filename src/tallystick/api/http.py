@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar, cast
+
+import msgspec
 
 from tallystick import limits
 from tallystick.catalog.pages import Page
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncHandler",
     "Handler",
+    "Id",
     "Page",
     "QueryParam",
     "QueryString",
@@ -34,6 +37,7 @@ __all__ = [
     "Reply",
     "Request",
     "Route",
+    "Time",
     "decode_body",
     "freshness_headers",
     "percent_decoded",
@@ -47,6 +51,12 @@ AccessKind = Literal["server", "client", "public"]
 Runs = Literal["read", "write", "query", "async"]
 """``read``: on the event loop, in one snapshot; ``write``: in the state's group commit; ``query``:
 in a bounded pool of threads, in one snapshot; ``async``: an ``AsyncHandler`` on the event loop."""
+
+
+Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.ID_CHARS_MAX)]
+"""A name that the caller chose, in the documentation of bodies."""
+Time: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+"""RFC 3339, in the documentation of bodies and answers."""
 
 
 class QueryString:

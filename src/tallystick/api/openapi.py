@@ -122,6 +122,10 @@ def _described(schema: Any) -> Any:
             "type": "number",
         }
     result = {key: _described(value) for key, value in schema.items()}
+    if {"type": "number"} in result.get("anyOf", ()):
+        result["anyOf"] = [each for each in result["anyOf"] if each != {"type": "integer"}]
+        if len(result["anyOf"]) == 1:
+            result |= result.pop("anyOf")[0]
     properties = schema.get("properties")
     if isinstance(properties, dict):
         result["properties"] = {

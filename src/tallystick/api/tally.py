@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 import msgspec
 
 from tallystick import limits
-from tallystick.api.http import QueryParam, Reply, Request, Route
+from tallystick.api.http import QueryParam, Reply, Request, Route, Time
 from tallystick.clock import TestClock, format_instant, parse_instant
 from tallystick.errors import BadInput, NotFound, TimedOut
 from tallystick.store import Store, Transaction
@@ -29,7 +29,7 @@ class Synced(msgspec.Struct, frozen=True, rename="camel"):
     """How far counting is."""
 
     position: int
-    as_of: str
+    as_of: Time
 
 
 class TestClockStand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +37,7 @@ class TestClockStand(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     __test__ = False
 
-    now: str
+    now: Time
 
 
 async def sync(services: Services, request: Request) -> Reply:

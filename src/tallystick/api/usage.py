@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
-from tallystick.api.http import Reply, Request, Route, freshness_headers
+from tallystick import limits
+from tallystick.api.http import Id, Reply, Request, Route, Time, freshness_headers
 from tallystick.clock import DAY, HOUR
 from tallystick.ingest.usage import decode_usages
 from tallystick.store import Transaction
@@ -18,22 +20,24 @@ if TYPE_CHECKING:
 
 
 class UsageReport(msgspec.Struct, rename="camel"):
-    """Usage that the caller counted."""
+    """Usage that the caller counted. ``ingest.usage`` reads it."""
 
-    customer_id: str
-    feature_id: str
+    customer_id: Id
+    feature_id: Id
     value: int | float
     update_behavior: Literal["DELTA", "SET"] = "DELTA"
-    created_at: str | None = None
-    dimensions: dict[str, str | int | float | bool] | None = None
-    idempotency_key: str | None = None
-    resource_id: str | None = None
+    created_at: Time | UnsetType = UNSET
+    dimensions: dict[str, str | int | float | bool | None] | UnsetType | None = UNSET
+    idempotency_key: Id | UnsetType = UNSET
+    resource_id: Id | UnsetType | None = UNSET
 
 
 class UsageRequest(msgspec.Struct):
     """1 to 100 usage reports, recorded or refused together."""
 
-    usages: list[UsageReport]
+    usages: Annotated[
+        list[UsageReport], Meta(min_length=1, max_length=limits.USAGES_PER_REQUEST_MAX)
+    ]
 
 
 class Usages(msgspec.Struct, frozen=True):
@@ -77,19 +81,6 @@ _DESCRIPTION: Final = (
 ROUTES: Final = (
     Route(
         method="POST",
-        path="/api/v1/usage",
-        handler=report_v1,
-        runs="write",
-        status=201,
-        summary="Report usage (version 1)",
-        description=_DESCRIPTION,
-        tag="Usage",
-        body=UsageRequest,
-        reads_body=True,
-        reply=list[Measurement],
-    ),
-    Route(
-        method="POST",
         path="/api/v2/usage",
         handler=report_v2,
         runs="write",
@@ -100,5 +91,18 @@ ROUTES: Final = (
         body=UsageRequest,
         reads_body=True,
         reply=Usages,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/usage",
+        handler=report_v1,
+        runs="write",
+        status=201,
+        summary="Report usage (version 1)",
+        description=_DESCRIPTION,
+        tag="Usage",
+        body=UsageRequest,
+        reads_body=True,
+        reply=list[Measurement],
     ),
 )
