@@ -41,7 +41,8 @@ TEMPLATE_EVENTS = 40_000
 
 @dataclass(frozen=True)
 class Plan:
-    """What to send. ``rate`` is requests per second over all connections; None: as fast as goes."""
+    """What to send, for ``seconds`` or until ``requests`` are sent, whichever comes first. ``rate``
+    is requests per second over all connections; None: as fast as goes."""
 
     target: TargetName
     port: int
@@ -51,6 +52,7 @@ class Plan:
     connections: int = 16
     seconds: float = 10.0
     rate: float | None = None
+    requests: int | None = None
     spread: Spread = "zipf"
     customers: int = CUSTOMERS
     seed: int = 1
@@ -253,6 +255,7 @@ class Runner:
         self._latencies = array("d")
         self._statuses: Counter[int] = Counter()
         self._in_flight = 0
+        self._sent = 0
         self._stop_at = float("inf")
         self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._outcome = Outcome()
@@ -268,7 +271,7 @@ class Runner:
         started = time.perf_counter()
         self._stop_at = started + self._plan.seconds
         if self._plan.rate is None:
-            while self._idle:
+            while self._idle and time.perf_counter() < self._stop_at:
                 self._send(self._idle.popleft(), time.perf_counter())
         else:
             await self._pace(started, self._plan.rate)
@@ -290,6 +293,9 @@ class Runner:
 
     def _send(self, connection: Connection, due: float) -> None:
         self._in_flight += 1
+        self._sent += 1
+        if self._sent == self._plan.requests:
+            self._stop_at = 0.0
         connection.send(self._next(), due)
 
     def _answered(self, connection: Connection, status: int, body: bytes) -> None:
@@ -357,6 +363,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=None, help="requests per second")
+    parser.add_argument("--requests", type=int, default=None, help="stop after so many")
     parser.add_argument("--spread", choices=["zipf", "distinct"], default="zipf")
     parser.add_argument("--customers", type=int, default=CUSTOMERS)
     parser.add_argument("--seed", type=int, default=1)

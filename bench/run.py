@@ -181,6 +181,31 @@ def check(server: Server, seconds: float) -> dict[str, Any]:
     return asdict(load(plan_of(server, work="check", seconds=seconds)))
 
 
+def memory_after(events_sent: int) -> Callable[[Server, float], dict[str, Any]]:
+    """What the server weighs once so many events are counted; the biggest it was meanwhile too."""
+
+    def measure(server: Server, _: float) -> dict[str, Any]:
+        started, most = time.monotonic(), 0.0
+        requests = -(-events_sent // 1000)
+        process = _start_load(
+            plan_of(server, work="events", per_request=1000, seconds=1e6, requests=requests)
+        )
+        while process.poll() is None:
+            most = max(most, server.resident_mib())
+            time.sleep(1.0)
+        outcome = _outcome(process)
+        await_counted(server)
+        counted = outcome.items / (time.monotonic() - started)
+        return {
+            "events": outcome.items,
+            "counted_per_second": counted,
+            "after_mib": server.resident_mib(),
+            "most_mib": most,
+        }
+
+    return measure
+
+
 def check_beside_history(server: Server, seconds: float) -> dict[str, Any]:
     """The same while four readers ask for history as fast as it comes."""
     idle = load(plan_of(server, work="check", seconds=seconds, rate=2_000))
@@ -232,31 +257,44 @@ def _beside(found: dict[str, Any]) -> str:
     return f"p99 {busy:.1f} ms; idle {idle:.1f} ms"
 
 
+def _memory(found: dict[str, Any]) -> str:
+    after, most = found["after_mib"], found["most_mib"]
+    return f"{after:.0f} MiB, at most {most:.0f} MiB; {_short(found['counted_per_second'])}/s"
+
+
 def _short(number: float) -> str:
+    if number >= 1_000_000:
+        return f"{number / 1_000_000:.1f}M"
     return f"{number / 1000:.1f}k" if number >= 1000 else f"{number:.0f}"
 
 
-SCENARIOS = (
-    Scenario("check", "6k/s, p99 10 ms", "15k/s, p99 3 ms", check, _rate_and_p99),
-    Scenario("events counted, 1 a request", "5k/s", "12k/s", events(1),
-             _per_second("counted_per_second")),
-    Scenario("events counted, 100 a request", "100k/s", "300k/s", events(100),
-             _per_second("counted_per_second")),
-    Scenario("events counted, 1,000 a request", "100k/s", "300k/s", events(1000),
-             _per_second("counted_per_second")),
-    Scenario("events counted, 1,000 a request, all customers in turn", "100k/s", "300k/s",
-             events(1000, "distinct"), _per_second("counted_per_second")),
-    Scenario("accepted → visible in a check, at 20k/s", "p99 1 s", "250 ms", visible, _visible),
-    Scenario("report usage, 16 connections, at 20k events/s", "3k/s, p99 30 ms", "10k/s", usage,
-             _rate_and_p99),
-    Scenario("check at 2k/s beside 4 history readers", "p99 twice idle", "p99 idle",
-             check_beside_history, _beside, home_made_too=False),
-)  # fmt: skip
+def scenarios(events_sent: int) -> tuple[Scenario, ...]:
+    """All, in their order; ``events_sent`` are archived before history is read."""
+    return (
+        Scenario("check", "6k/s, p99 10 ms", "15k/s, p99 3 ms", check, _rate_and_p99),
+        Scenario("events counted, 1 a request", "5k/s", "12k/s", events(1),
+                 _per_second("counted_per_second")),
+        Scenario("events counted, 100 a request", "100k/s", "300k/s", events(100),
+                 _per_second("counted_per_second")),
+        Scenario("events counted, 1,000 a request", "100k/s", "300k/s", events(1000),
+                 _per_second("counted_per_second")),
+        Scenario("events counted, 1,000 a request, all customers in turn", "100k/s", "300k/s",
+                 events(1000, "distinct"), _per_second("counted_per_second")),
+        Scenario("accepted → visible in a check, at 20k/s", "p99 1 s", "250 ms", visible, _visible),
+        Scenario("report usage, 16 connections, at 20k events/s", "3k/s, p99 30 ms", "10k/s", usage,
+                 _rate_and_p99),
+        Scenario(f"memory after {_short(events_sent)} more events", "1 GiB", "600 MiB",
+                 memory_after(events_sent), _memory, home_made_too=False),
+        Scenario("check at 2k/s beside 4 history readers", "p99 twice idle", "p99 idle",
+                 check_beside_history, _beside, home_made_too=False),
+    )  # fmt: skip
 
 
-def run(seconds: float, only: str, targets: tuple[str, ...]) -> list[Result]:
+def run(
+    seconds: float, only: str, targets: tuple[str, ...], events_sent: int
+) -> list[Result]:
     """Measure every scenario on the servers asked for."""
-    chosen = [scenario for scenario in SCENARIOS if only in scenario.work]
+    chosen = [scenario for scenario in scenarios(events_sent) if only in scenario.work]
     results = {s.work: Result(s.work, s.floor, s.aim) for s in chosen}
     for target, start in (("tallystick", servers.tallystick), ("home_made", servers.home_made)):
         if target not in targets:
@@ -309,9 +347,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each scenario")
     parser.add_argument("--only", default="", help="scenarios whose name contains this")
     parser.add_argument("--target", choices=["tallystick", "home_made"], action="append")
+    parser.add_argument("--events", type=int, default=1_000_000, help="in the memory scenario")
     arguments = parser.parse_args()
     targets = tuple(arguments.target or ("tallystick", "home_made"))
-    results = run(arguments.seconds, arguments.only, targets)
+    results = run(arguments.seconds, arguments.only, targets, arguments.events)
     if not arguments.only:
         write(results, arguments.seconds)
     print(table(results))
