@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tallystick.archive.query import QueryEngine
     from tallystick.entitlements.rules import Rules
     from tallystick.fold.worker import Worker
+    from tallystick.inbox.arrivals import Arrivals
     from tallystick.inbox.inbox import Inbox
 
 
@@ -39,6 +40,7 @@ class Services:
     state: Store
     inbox_store: Store
     inbox: Inbox
+    arrivals: Arrivals
     state_writer: GroupWriter
     inbox_writer: GroupWriter
     freshness: Freshness
@@ -95,19 +97,23 @@ def open_services(settings: Settings) -> Services:
     """Everything an API process works with; close it when it ends."""
     from tallystick.archive.query import QueryEngine
     from tallystick.entitlements.rules import Rules
+    from tallystick.inbox.arrivals import Arrivals
     from tallystick.inbox.inbox import Inbox
 
     folder = DataFolder(settings.data_dir)
     state, inbox_store = open_state(folder), open_inbox(folder)
+    inbox = Inbox(inbox_store, settings.inbox_max_bytes)
+    inbox_writer = GroupWriter(inbox_store, "inbox-writer")
     return Services(
         settings=settings,
         folder=folder,
         clock=open_clock(settings, folder),
         state=state,
         inbox_store=inbox_store,
-        inbox=Inbox(inbox_store, settings.inbox_max_bytes),
+        inbox=inbox,
+        arrivals=Arrivals(inbox, inbox_writer),
         state_writer=GroupWriter(state, "state-writer"),
-        inbox_writer=GroupWriter(inbox_store, "inbox-writer"),
+        inbox_writer=inbox_writer,
         freshness=Freshness(folder.freshness),
         queries=QueryEngine(folder.path, memory_mib=settings.query_memory_mib),
         rules=_one_per_thread(lambda: Rules(state)),

@@ -12,6 +12,7 @@ from tallystick import limits
 from tallystick.api.http import Id, Reply, Request, Route, Time
 from tallystick.api.waiting import settled
 from tallystick.clock import HOUR
+from tallystick.inbox.inbox import Arrival
 from tallystick.ingest.events import accept_events
 
 if TYPE_CHECKING:
@@ -51,14 +52,8 @@ async def report_events(services: Services, request: Request) -> Reply:
         accepted = accept_events(body, now, future_us)
     else:
         accepted = await asyncio.to_thread(accept_events, body, now, future_us)
-    inbox, environment = services.inbox, request.environment
-    position = await settled(
-        services.inbox_writer.submit(
-            lambda transaction: inbox.add(
-                transaction, environment, now, accepted.events, accepted.lines
-            )
-        )
-    )
+    arrival = Arrival(request.environment, now, accepted.events, accepted.lines)
+    position = await settled(services.arrivals.accept(arrival))
     return Reply({}, headers={"Tally-Position": str(position)})
 
 

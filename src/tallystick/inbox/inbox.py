@@ -10,27 +10,33 @@ Leaves to others: what is in a body (``ingest``), when it may be removed (``fold
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple, cast
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from tallystick import limits
 from tallystick.clock import Instant
 from tallystick.errors import TooManyRequests
 from tallystick.store import Store, Transaction
 
-# The next position, if the bytes that wait leave room. Writers are serialised, so the position
-# that follows is read by nobody before the row is there.
-TAKE_PLACE: Final = """
-UPDATE backlog SET head = head + 1, events = events + ?, bytes = bytes + ?
-WHERE id = 1 AND bytes + ? <= ? RETURNING head
-"""
-
 HEAD: Final = "SELECT head FROM backlog WHERE id = 1"
 
-ADD: Final = """
-INSERT INTO requests (position, environment, received_at, events, body, origin)
-VALUES (?, ?, ?, ?, ?, ?)
+ROOM: Final = "SELECT head, bytes FROM backlog WHERE id = 1"
+
+# Writers are serialised, so nobody reads a position before its row is there.
+GROW: Final = """
+UPDATE backlog SET head = ?, events = events + ?, bytes = bytes + ? WHERE id = 1
 """
+
+_ROW: Final = "(?, ?, ?, ?, ?, ?)"
+
+# So many requests with one statement. A statement each would let go of Python's lock each time, and
+# wait for a busy event loop to hand it back.
+ADD: Final = {
+    rows: "INSERT INTO requests (position, environment, received_at, events, body, origin) VALUES "
+    + ", ".join([_ROW] * rows)
+    for rows in (64, 8, 1)
+}
 
 ACCEPT: Final = """
 INSERT INTO accepted (environment, events) VALUES (?, ?)
@@ -59,13 +65,24 @@ LIGHTEN: Final = "UPDATE backlog SET events = events - ?, bytes = bytes - ? WHER
 RESUME: Final = "UPDATE backlog SET head = ? WHERE id = 1 AND head < ?"
 BACKLOG: Final = "SELECT events, bytes FROM backlog WHERE id = 1"
 ACCEPTED: Final = "SELECT environment, events FROM accepted"
-_NO_LIMIT: Final = 2**63 - 1
 
 # What was accepted and waits. A request that is tried again is no part of it: it is quarantined.
 WAITING: Final = """
 SELECT environment, sum(events) FROM requests
 WHERE position > ? AND origin IS NULL GROUP BY environment
 """
+
+
+class Arrival(NamedTuple):
+    """An accepted request: ``events`` lines of NDJSON in ``body``."""
+
+    environment: str
+    received_at: Instant
+    events: int
+    body: bytes
+
+
+_RequestRow: TypeAlias = tuple[int, str, Instant, int, bytes, int | None]
 
 
 class InboxRequest(NamedTuple):
@@ -107,12 +124,31 @@ class Inbox:
 
         Raises ``TooManyRequests`` when the bodies that wait leave no room for this one.
         """
-        position = _take_place(transaction, events, len(body), self._bytes_max)
-        if position is None:
-            raise self._full(transaction, len(body))
-        transaction.run(ADD, position, environment, received_at, events, body, None)
-        transaction.run(ACCEPT, environment, events)
-        return position
+        arrival = Arrival(environment, received_at, events, body)
+        (outcome,) = self.add_all(transaction, [arrival])
+        if isinstance(outcome, TooManyRequests):
+            raise outcome
+        return outcome
+
+    def add_all(
+        self, transaction: Transaction, arrivals: Sequence[Arrival]
+    ) -> list[int | TooManyRequests]:
+        """Queue accepted requests; the position of each, or the refusal of one without room."""
+        head, waiting = _room(transaction)
+        rows: list[_RequestRow] = []
+        outcomes: list[int | TooManyRequests] = []
+        for arrival in arrivals:
+            if waiting + len(arrival.body) > self._bytes_max:
+                outcomes.append(self._refusal(waiting, len(arrival.body)))
+                continue
+            waiting += len(arrival.body)
+            head += 1
+            rows.append((head, *arrival, None))
+            outcomes.append(head)
+        _insert(transaction, rows)
+        for environment, events in _events_by_environment(rows).items():
+            transaction.run(ACCEPT, environment, events)
+        return outcomes
 
     def add_again(
         self,
@@ -125,9 +161,8 @@ class Inbox:
     ) -> int:
         """Queue the quarantined request ``origin`` once more: accepted it was already, and an
         operator is never refused for want of room."""
-        position = _take_place(transaction, events, len(body), _NO_LIMIT)
-        assert position is not None
-        transaction.run(ADD, position, environment, received_at, events, body, origin)
+        position = _room(transaction)[0] + 1
+        _insert(transaction, [(position, environment, received_at, events, body, origin)])
         return position
 
     def take(self, after: int, bytes_max: int, events_max: int) -> list[InboxRequest]:
@@ -181,12 +216,10 @@ class Inbox:
         """Accepted events of each environment beyond ``position``, as of a snapshot."""
         return _by_environment(transaction, WAITING, position)
 
-    def _full(self, transaction: Transaction, size: int) -> TooManyRequests:
-        waiting = _backlog(transaction)
-        excess = waiting.bytes + size - self._bytes_max
-        seconds = 1 + excess // limits.FOLD_BYTES_PER_SECOND
+    def _refusal(self, waiting: int, size: int) -> TooManyRequests:
+        seconds = 1 + (waiting + size - self._bytes_max) // limits.FOLD_BYTES_PER_SECOND
         return TooManyRequests(
-            f"{waiting.bytes} bytes of accepted events wait to be counted and the limit is "
+            f"{waiting} bytes of accepted events wait to be counted and the limit is "
             f"{self._bytes_max}; try again later",
             retry_after_seconds=min(seconds, limits.RETRY_AFTER_SECONDS_MAX),
         )
@@ -208,10 +241,31 @@ def _by_environment(transaction: Transaction, sql: str, *values: int) -> dict[st
     return dict(cast("Iterable[tuple[str, int]]", transaction.all(sql, *values)))
 
 
-def _take_place(transaction: Transaction, events: int, size: int, bytes_max: int) -> int | None:
-    """The next position, or None when there is no room."""
-    rows = transaction.all(TAKE_PLACE, events, size, size, bytes_max)
-    return cast("int", rows[0][0]) if rows else None
+def _room(transaction: Transaction) -> tuple[int, int]:
+    """The largest position given out, and the bytes that wait."""
+    row = transaction.one(ROOM)
+    assert row is not None
+    return cast("tuple[int, int]", row)
+
+
+def _insert(transaction: Transaction, rows: Sequence[_RequestRow]) -> None:
+    """Store rows of growing positions and count them as waiting."""
+    if not rows:
+        return
+    events, size = sum(row[3] for row in rows), sum(len(row[4]) for row in rows)
+    transaction.run(GROW, rows[-1][0], events, size)
+    place = 0
+    for number, statement in ADD.items():
+        while len(rows) - place >= number:
+            transaction.run(statement, *chain.from_iterable(rows[place : place + number]))
+            place += number
+
+
+def _events_by_environment(rows: Iterable[_RequestRow]) -> dict[str, int]:
+    events: dict[str, int] = {}
+    for row in rows:
+        events[row[1]] = events.get(row[1], 0) + row[3]
+    return events
 
 
 def _backlog(transaction: Transaction) -> Backlog:
