@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tallystick.errors import DamagedData
-from tallystick.keys import key_set
+from tallystick.keys import key_set, runs
 from tallystick.limits import KIB
 from tests.keys.building import Home, Key, halves_of, random_keys
 
@@ -110,7 +110,10 @@ class Life:
 
 @pytest.mark.parametrize("memory_bytes", [8 * 1024 * KIB, 4 * KIB], ids=["covered", "crowded"])
 @pytest.mark.parametrize("seed", range(4))
-def test_it_answers_as_a_python_set_does(tmp_path: Path, seed: int, memory_bytes: int) -> None:
+def test_it_answers_as_a_python_set_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, memory_bytes: int
+) -> None:
+    monkeypatch.setattr(runs, "SMALL_RUN_BYTES", 5_000)
     life = Life(tmp_path, seed, memory_bytes)
     for _ in range(250):
         life.live()
@@ -261,17 +264,6 @@ class TestDamage:
         path.write_bytes(data)
         with pytest.raises(DamagedData, match="not what was written"):
             home.reopened()
-
-
-def test_large_runs_give_their_pages_back(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_set, "_SMALL_RUN_BYTES", 0)
-    monkeypatch.setattr(key_set, "MAPPED_BYTES_MAX", 100 * KIB)
-    hi, lo = random_keys(8_000)
-    for begin in range(0, 8_000, 2_000):
-        home.add(hi[begin : begin + 2_000], lo[begin : begin + 2_000])
-    for _ in range(3):
-        assert home.keys.contains(hi, lo).all()
-        assert home.keys._mapped_bytes <= 100 * KIB
 
 
 def test_who_asks_finds_every_key_while_another_thread_merges(home: Home) -> None:

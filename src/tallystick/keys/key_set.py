@@ -30,17 +30,9 @@ from tallystick.keys.filters import Probe
 from tallystick.keys.order import Indexes, Mask, Words, first_of_sorted, order_of_batch
 from tallystick.keys.runs import Run, write_run
 from tallystick.keys.summary import GROUPS, KEYS_MIN, Summary
-from tallystick.limits import MIB
 
 TEND_STEP_KEYS: Final = 500_000
 """Keys that one step of ``tend`` takes in, some 20 ms of work."""
-MAPPED_BYTES_MAX: Final = 64 * MIB
-"""About how much of large runs look-ups map before the pages are given back."""
-_SMALL_RUN_BYTES: Final = 8 * MIB
-"""Smaller runs are few and stay mapped."""
-_LOOK_UP_BYTES: Final = 2 * MIB
-"""What a look-up maps at most: Linux maps the pages around one as well, in the best case a huge
-one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +74,6 @@ class KeySet:
         self._building: Summary | None = None
         self._crowded = False
         self._written: tuple[str, Words, Words] | None = None
-        # Large runs looked into since pages were last given back, and about how much that mapped.
-        self._mapped: set[Run] = set()
-        self._mapped_bytes = 0
 
     def open(self, files: Iterable[ManifestFile]) -> None:
         """Begin with the runs of the record, and build the summary of all of them.
@@ -207,8 +196,7 @@ class KeySet:
                 covered.append(member)
             else:
                 suspects = member.run.sift(probe)
-                self._note_mapped(member.run, len(probe))
-                found[suspects] |= self._look_up(member, probe, suspects)
+                found[suspects] |= _look_up(member, probe, suspects)
         if view.summary is not None and covered:
             self._find_covered(covered, probe, view.summary, found)
         return found
@@ -221,27 +209,9 @@ class KeySet:
         for member in members:
             rows = np.flatnonzero(groups[:, member.group])
             if len(rows):
-                hits = rows[self._look_up(member, probe, suspects.take(rows))]
+                hits = rows[_look_up(member, probe, suspects.take(rows))]
                 found[suspects.take(hits)] = True
                 groups[hits] = False
-
-    def _look_up(self, member: _Member, probe: Probe, suspects: Indexes) -> Mask:
-        """True for the suspects that are in a run."""
-        held = member.run.holds(probe.hi.take(suspects), probe.lo.take(suspects))
-        self._note_mapped(member.run, len(suspects))
-        return held
-
-    def _note_mapped(self, run: Run, look_ups: int) -> None:
-        """Give mapped pages back before they become too many."""
-        if run.bytes <= _SMALL_RUN_BYTES:
-            return
-        self._mapped.add(run)
-        self._mapped_bytes += min(run.bytes, _LOOK_UP_BYTES * look_ups)
-        if self._mapped_bytes > MAPPED_BYTES_MAX:
-            for mapped in self._mapped:
-                mapped.release()
-            self._mapped.clear()
-            self._mapped_bytes = 0
 
     def _rebuild(self) -> Iterator[None]:
         """Build a summary of the runs there are and those that join meanwhile, and use it."""
@@ -297,6 +267,11 @@ class KeySet:
 
     def _set_members(self, members: Iterable[_Member]) -> None:
         self._view = _View(_latest_first(members), self._view.summary)
+
+
+def _look_up(member: _Member, probe: Probe, suspects: Indexes) -> Mask:
+    """True for the suspects that are in a run."""
+    return member.run.holds(probe.hi.take(suspects), probe.lo.take(suspects))
 
 
 def _latest_first(members: Iterable[_Member]) -> tuple[_Member, ...]:

@@ -124,7 +124,5 @@ def _edges(runs: Sequence[Run]) -> np.ndarray[tuple[int, int], np.dtype[np.int64
     step = max(1, MERGE_STEP_KEYS // (2 * len(runs)))
     samples = np.sort(np.concatenate([run.samples(step) for run in runs]))
     cuts = np.unique(samples[len(runs) :: len(runs)])
-    rows = [np.concatenate(([0], run.edges(cuts), [run.count])).astype(np.int64) for run in runs]
-    for run in runs:
-        run.release()
+    rows = [np.concatenate(([0], run.edges(cuts), [run.count])) for run in runs]
     return np.stack(rows)

@@ -9,18 +9,21 @@ The file, little-endian::
 
     header   64 bytes: magic, version, count, room, blocks, three checksums, the header's checksum
     keys     room x 16 bytes, hi and lo, of which count are used: ascending, no key twice
-    starts   (words of the filter + 1) x 4 bytes: how many keys come before those of each word
+    fences   room / 64, rounded up, x 8 bytes: the hi of every 64th key
     filter   blocks x 64 bytes (filters.py), at a multiple of 64
 
-The first words of keys follow the order of keys, so ``starts`` names the handful of keys among
-which a key must be: a look-up touches a page of keys instead of searching the whole file.
-``room`` is more than ``count`` where a merge met a key twice.
+``room`` is more than ``count`` where a merge met a key twice. The fences are kept in memory (one
+bit a key), so a look-up reads 65 keys instead of searching the file. Small runs are looked into
+through a mapping, which is the fastest. Of large ones each look-up is a read of its own: mapped
+pages would count as memory of the process, and giving them back costs more than the reads.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 import struct
+import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
@@ -34,20 +37,23 @@ from tallystick.archive.files import sync_file
 from tallystick.errors import DamagedData
 from tallystick.keys.filters import KEYS_AT_ONCE, WORDS_PER_BLOCK, Probe, blocks_for, words_of
 from tallystick.keys.order import Indexes, Mask, Words
+from tallystick.limits import MIB
 
 MAGIC: Final = b"TALLYKEY"
 VERSION: Final = 1
-KEYS_PER_RUN_MAX: Final = 2**32 - 1
-"""``starts`` counts keys in 32 bits."""
+SMALL_RUN_BYTES: Final = 8 * MIB
+"""Runs up to this size stay mapped; merges keep them few."""
 
 _HEADER: Final = struct.Struct("<8sIIQQQIII")
 _HEADER_BYTES: Final = 64
-_SCAN_KEYS: Final = 16
-"""More keys than nearly every word has. They are looked at all at once; more are bisected."""
-_SCAN: Final = np.arange(_SCAN_KEYS)
 _CHECKSUM: Final = struct.Struct("<I")
 _KEY_BYTES: Final = 16
-_START_BYTES: Final = 4
+_FENCE_BYTES: Final = 8
+_FENCE_KEYS: Final = 64
+_WINDOW_KEYS: Final = _FENCE_KEYS + 1
+"""From one fence to the next, inclusive."""
+_SCAN_KEYS: Final = 16
+"""In a mapped run a bisection stops at so many keys, which are then compared all at once."""
 _BLOCK_BYTES: Final = 8 * WORDS_PER_BLOCK
 
 
@@ -64,12 +70,12 @@ class _Layout:
         return self.blocks * WORDS_PER_BLOCK
 
     @property
-    def starts(self) -> int:
+    def fences(self) -> int:
         return _HEADER_BYTES + self.room * _KEY_BYTES
 
     @property
     def filter(self) -> int:
-        end = self.starts + (self.words + 1) * _START_BYTES
+        end = self.fences + _fences_of(self.room) * _FENCE_BYTES
         return -(-end // _BLOCK_BYTES) * _BLOCK_BYTES
 
     @property
@@ -82,7 +88,7 @@ class _Checksums:
     """CRC-32 of the used part of each section."""
 
     keys: int = 0
-    starts: int = 0
+    fences: int = 0
     filter: int = 0
 
 
@@ -94,8 +100,6 @@ class RunWriter:
 
     def __init__(self, path: Path, room: int) -> None:
         """Begin the file at ``path``, which must not exist, for at most ``room`` keys."""
-        if room > KEYS_PER_RUN_MAX:
-            raise ValueError(f"a run holds at most {KEYS_PER_RUN_MAX} keys, not {room}")
         self._path = path
         self._layout = _Layout(room, blocks_for(room))
         self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - closed by finish, abandon
@@ -104,7 +108,7 @@ class RunWriter:
         # The block being filled; all before it are written.
         self._block = 0
         self._block_words = np.zeros(WORDS_PER_BLOCK, dtype=np.uint64)
-        self._starts_written = 0
+        self._fences: list[Words] = []
 
     def append(self, hi: Words, lo: Words) -> None:
         """Add keys: sorted, none twice, all after those added before."""
@@ -115,7 +119,8 @@ class RunWriter:
     def finish(self) -> int:
         """Complete the file and make it durable; returns its bytes."""
         layout = self._layout
-        self._write_starts(np.empty(0, dtype=np.int64), layout.words)
+        fences = np.concatenate([np.empty(0, dtype=np.uint64), *self._fences])
+        self._checksums.fences = self._write(layout.fences, fences, 0)
         self._write_filter(None, layout.blocks)
         self._file.truncate(layout.end)
         header = _HEADER.pack(
@@ -140,19 +145,10 @@ class RunWriter:
         offset = _HEADER_BYTES + self._count * _KEY_BYTES
         keys = np.stack((hi, lo), axis=1)
         self._checksums.keys = self._write(offset, keys, self._checksums.keys)
-        words = words_of(hi, self._layout.words)
-        last = int(words[-1])
-        self._write_starts(words, last)
+        self._fences.append(hi[-self._count % _FENCE_KEYS :: _FENCE_KEYS].copy())
+        last = int(words_of(hi[-1:], self._layout.words)[0])
         self._write_filter(Probe(hi, lo), last // WORDS_PER_BLOCK)
         self._count += len(hi)
-
-    def _write_starts(self, words: Indexes, last: int) -> None:
-        """The starts of all words up to ``last`` that are not written yet."""
-        wanted = np.arange(self._starts_written, last + 1)
-        starts = (np.searchsorted(words, wanted) + self._count).astype(np.uint32)
-        offset = self._layout.starts + self._starts_written * _START_BYTES
-        self._checksums.starts = self._write(offset, starts, self._checksums.starts)
-        self._starts_written = last + 1
 
     def _write_filter(self, probe: Probe | None, last: int) -> None:
         """Fill the filter with ``probe`` and write the blocks before ``last``."""
@@ -196,16 +192,17 @@ class Run:
         """Open the run at ``path``; raises ``DamagedData`` if it is not whole."""
         self.path = path
         try:
-            with open(path, "rb") as file:
-                header = file.read(_HEADER_BYTES)
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._descriptor = os.open(path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._descriptor)
+            header = os.pread(self._descriptor, _HEADER_BYTES, 0)
+            self._map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
             raise DamagedData(f"key run {path.name} cannot be opened: {error}") from error
         self.count, self._layout, self._checksums = _parse(path, header, len(self._map))
-        # hi and lo of each key in turn. (NumPy copies what it takes from if that has gaps.)
-        self._keys = self._section("<u8", 2 * self.count, _HEADER_BYTES)
-        self._starts = self._section("<u4", self._layout.words + 1, self._layout.starts)
-        self._filter = self._section("<u8", self._layout.words, self._layout.filter)
+        self._keys = self._section(2 * self.count, _HEADER_BYTES).reshape(-1, 2)
+        self._fences = self._section(_fences_of(self.count), self._layout.fences).copy()
+        self._filter = self._section(self._layout.words, self._layout.filter)
+        self._small = self.bytes <= SMALL_RUN_BYTES
 
     @property
     def bytes(self) -> int:
@@ -214,78 +211,101 @@ class Run:
 
     def sift(self, probe: Probe) -> Indexes:
         """Indexes of the keys that may be in this run, by its own filter; all others are not."""
-        return probe.passing(self._filter)
+        passed = probe.passing(self._filter)
+        if not self._small:
+            self._release()
+        return passed
 
     def holds(self, hi: Words, lo: Words) -> Mask:
         """True for the keys that are in this run, whatever its filter says of them."""
-        words = words_of(hi, len(self._filter))
-        low = self._starts.take(words).astype(np.int64)
-        high = self._starts.take(words + 1).astype(np.int64)
-        return self._scan(hi, lo, self._bisect(hi, low, high, _SCAN_KEYS - 1))
+        if not self.count:
+            return np.zeros(len(hi), dtype=np.bool_)
+        low, high = self._between(hi)
+        if not self._small:
+            return self._scan(hi, lo, low, _WINDOW_KEYS)
+        return self._scan(hi, lo, self._bisect(hi, low, high), _SCAN_KEYS)
 
     def edges(self, cuts: Words) -> Indexes:
         """For each cut, how many keys have a smaller ``hi``."""
-        low = np.zeros(len(cuts), dtype=np.int64)
-        return self._bisect(cuts, low, np.full(len(cuts), self.count), 0)
+        low, _ = self._between(cuts)
+        low, windows = self._windows(low, _WINDOW_KEYS)
+        below: Indexes = np.count_nonzero(windows[:, :, 0] < cuts[:, np.newaxis], axis=1)
+        return low + below
 
     def samples(self, step: int) -> Words:
-        """Every ``step``-th ``hi``."""
-        return self._keys[:: 2 * step].copy()
+        """The ``hi`` of keys at most ``step`` apart, or 64 if that is more."""
+        return self._fences[:: max(1, step // _FENCE_KEYS)]
 
     def reader(self) -> RunReader:
         """Read the run through, once, in pieces."""
         return RunReader(self.path, self.count, self._checksums)
 
     def check_filter(self) -> None:
-        """Raise ``DamagedData`` unless the filter and its starts are what was written."""
+        """Raise ``DamagedData`` unless the filter and the fences are what was written."""
         for section, checksum in (
-            (self._starts, self._checksums.starts),
+            (self._fences, self._checksums.fences),
             (self._filter, self._checksums.filter),
         ):
             if zlib.crc32(section.data) != checksum:
                 raise DamagedData(f"key run {self.path.name}: its filter is not what was written")
+        if not self._small:
+            self._release()
 
-    def release(self) -> None:
-        """Give the mapped pages back; the next look-up maps what it needs again."""
+    def _release(self) -> None:
+        """Give mapped pages back, where the system can."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
-    def _section(self, dtype: str, count: int, offset: int) -> NDArray[Any]:
-        return np.frombuffer(self._map, dtype=dtype, count=count, offset=offset)
+    def _section(self, count: int, offset: int) -> Words:
+        return np.frombuffer(self._map, dtype="<u8", count=count, offset=offset)
 
-    def _bisect(self, hi: Words, low: Indexes, high: Indexes, distance: int) -> Indexes:
-        """For each hi, a rank at most ``distance`` before that of the first key not below it.
+    def _between(self, hi: Words) -> tuple[Indexes, Indexes]:
+        """Ranks between which, inclusive, the first key not below each hi is; 64 apart at most."""
+        pages = np.searchsorted(self._fences, hi)
+        return np.maximum(pages - 1, 0) * _FENCE_KEYS, np.minimum(pages * _FENCE_KEYS, self.count)
 
-        That rank lies between ``low`` and ``high``, inclusive.
-        """
-        while len(hi) and (high - low).max() > distance:
+    def _bisect(self, hi: Words, low: Indexes, high: Indexes) -> Indexes:
+        """Lower bounds of the same ranks that are less than ``_SCAN_KEYS`` below them."""
+        while len(hi) and (high - low).max() >= _SCAN_KEYS:
             middle = (low + high) >> 1
             # Where low == high, middle may be the end of the run: "clip", and no matter.
-            before = self._keys.take(middle << 1, mode="clip") < hi
+            before = self._keys.reshape(-1).take(middle << 1, mode="clip") < hi
             before &= low < high
             low = np.where(before, middle + 1, low)
             high = np.where(before, high, middle)
         return low
 
-    def _scan(self, hi: Words, lo: Words, ranks: Indexes) -> Mask:
-        """Whether each key is among those at its rank or after it."""
+    def _scan(self, hi: Words, lo: Words, low: Indexes, width: int) -> Mask:
+        """Whether each key is among the ``width`` from its rank on, or follows with the same hi."""
         held = np.zeros(len(hi), dtype=np.bool_)
-        active = np.arange(len(hi)) if self.count else np.empty(0, dtype=np.int64)
+        active = np.arange(len(hi))
         while len(active):
-            at = ranks.take(active)[:, np.newaxis] + _SCAN
-            more = at[:, -1] < self.count - 1
-            np.minimum(at, self.count - 1, out=at)
-            at <<= 1
-            found = self._keys.take(at, mode="clip") == hi.take(active)[:, np.newaxis]
-            places = np.flatnonzero(found)  # np.nonzero is slow in two dimensions
-            rows = active.take(places // _SCAN_KEYS)
-            equal = self._keys.take(at.take(places) + 1, mode="clip") == lo.take(rows)
+            ranks, windows = self._windows(low.take(active), width)
+            same = windows[:, :, 0] == hi.take(active)[:, np.newaxis]
+            places = np.flatnonzero(same)  # np.nonzero is slow in two dimensions
+            rows = active.take(places // windows.shape[1])
+            equal = windows.reshape(-1, 2)[places, 1] == lo.take(rows)
             held[rows[equal]] = True
-            # More keys than were looked at may share one hi.
-            active = active[found[:, -1] & more]
-            active = active[~held[active]]
-            ranks[active] += _SCAN_KEYS
+            more = same[:, -1] & (ranks + windows.shape[1] < self.count) & ~held[active]
+            active = active[more]
+            low[active] = ranks[more] + windows.shape[1]
         return held
+
+    def _windows(self, ranks: Indexes, width: int) -> tuple[Indexes, Words]:
+        """``width`` keys from each rank on, or all there are: rows of (hi, lo).
+
+        A window that would pass the end begins earlier; where each begins is returned too.
+        """
+        width = min(width, self.count)
+        ranks = np.minimum(ranks, self.count - width)
+        if self._small:
+            return ranks, self._keys.take(ranks[:, np.newaxis] + np.arange(width), axis=0)
+        size = width * _KEY_BYTES
+        offsets = (ranks * _KEY_BYTES + _HEADER_BYTES).tolist()
+        data = b"".join([os.pread(self._descriptor, size, offset) for offset in offsets])
+        if len(data) != size * len(offsets):
+            raise DamagedData(f"key run {self.path.name} ends too early")
+        return ranks, np.frombuffer(data, dtype="<u8").reshape(-1, width, 2)
 
 
 class RunReader:
@@ -343,6 +363,11 @@ class RunReader:
                 raise DamagedData(f"key run {self._path.name} ends too early")
             left = left[got:]
         return room
+
+
+def _fences_of(keys: int) -> int:
+    """How many fences so many keys have."""
+    return -(-keys // _FENCE_KEYS)
 
 
 def _parse(path: Path, header: bytes, file_bytes: int) -> tuple[int, _Layout, _Checksums]:
