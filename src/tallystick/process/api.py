@@ -15,6 +15,7 @@ import uvicorn
 from tallystick import limits
 from tallystick.api.asgi import Api
 from tallystick.api.routes import build_app
+from tallystick.api.wire import GatheringProtocol
 from tallystick.app import open_services
 from tallystick.process.link import Link
 from tallystick.process.listener import BACKLOG, bind, url_of
@@ -75,7 +76,7 @@ def _config(api: Api) -> uvicorn.Config:
     return uvicorn.Config(
         cast("Any", api),  # uvicorn's own types for scopes are narrower than what it sends
         loop="uvloop",
-        http="httptools",
+        http=GatheringProtocol,
         ws="none",
         lifespan="off",
         access_log=False,
