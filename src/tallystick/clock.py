@@ -15,6 +15,7 @@ import os
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import NewType, Protocol
 
@@ -118,6 +119,13 @@ def parse_instant(text: str) -> Instant | None:
 
 def format_instant(instant: Instant | int) -> str:
     """RFC 3339 in UTC with a ``Z``: milliseconds, or microseconds where they are needed."""
-    moment = to_datetime(instant).replace(tzinfo=None)
-    precision = "milliseconds" if instant % 1000 == 0 else "microseconds"
-    return moment.isoformat(timespec=precision) + "Z"
+    second, microsecond = divmod(instant, SECOND)
+    if microsecond % 1000 == 0:
+        return f"{_second_text(second)}.{microsecond // 1000:03d}Z"
+    return f"{_second_text(second)}.{microsecond:06d}Z"
+
+
+@lru_cache(maxsize=32_768)
+def _second_text(second: int) -> str:
+    """Remembered, because every answer tells the present and where a period begins and ends."""
+    return to_datetime(second * SECOND).replace(tzinfo=None).isoformat(timespec="seconds")

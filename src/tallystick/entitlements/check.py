@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from tallystick.clock import Instant
+from tallystick.clock import Instant, format_instant
 from tallystick.core.entitlements import Entitlement, decide
 from tallystick.core.numbers import json_number
 from tallystick.core.parts import ZERO
@@ -21,7 +21,7 @@ from tallystick.core.periods import FROM_START, Period
 from tallystick.entitlements.loading import FeatureRules
 from tallystick.entitlements.rules import Rules
 from tallystick.store import Transaction
-from tallystick.usage.totals import Account, in_units, open_account, resets, told, total_of
+from tallystick.usage.totals import Account, in_units, open_account, resets, total_of
 
 # Whether anything was ever counted for a resource.
 RESOURCE_COUNTED: Final = """
@@ -237,7 +237,7 @@ def _reply(
     if entitlement is None:
         return EntitlementReply(False, reason, _feature(feature), current_usage=current)
     updated_at = entitlement.updated_at
-    ends = told(period.end) if resets(period) else None
+    ends = format_instant(period.end) if resets(period) else None
     numeric = feature.feature_type == "NUMBER"
     return EntitlementReply(
         is_granted=reason is None,
@@ -247,10 +247,10 @@ def _reply(
         current_usage=current,
         has_unlimited_usage=entitlement.unlimited if numeric else None,
         reset_period=entitlement.reset_period,
-        usage_period_anchor=None if anchor is None else told(anchor),
-        usage_period_start=told(period.start) if resets(period) else None,
+        usage_period_anchor=None if anchor is None else format_instant(anchor),
+        usage_period_start=format_instant(period.start) if resets(period) else None,
         usage_period_end=ends,
-        entitlement_updated_at=None if updated_at is None else told(updated_at),
+        entitlement_updated_at=None if updated_at is None else format_instant(updated_at),
         valid_until=ends,
     )
 

@@ -28,11 +28,9 @@ _HALF_MASK: Final = (1 << _HALF_BITS) - 1
 
 def key_hash(*fields: str) -> bytes:
     """The 16 bytes of the digest: the reference the SQL is tested against."""
-    digest = hashlib.md5(usedforsecurity=False)
-    for field in (KEY_TAG, *fields):
-        text = field.encode()
-        digest.update(b"%d:%b" % (len(text), text))
-    return digest.digest()
+    texts = [field.encode() for field in (KEY_TAG, *fields)]
+    netstrings = b"".join([b"%d:%b" % (len(text), text) for text in texts])
+    return hashlib.md5(netstrings, usedforsecurity=False).digest()
 
 
 def halves(digest: bytes) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from tallystick import ids, limits
-from tallystick.clock import Instant
+from tallystick.clock import Instant, format_instant
 from tallystick.core.numbers import json_number
 from tallystick.core.parts import CONTEXT, Part
 from tallystick.core.periods import Period
@@ -30,7 +30,7 @@ from tallystick.ingest.usage import UsageItem
 from tallystick.store import Transaction, Value
 from tallystick.usage.counters import CounterKey, find_counter, rewrite_counters, write_counters
 from tallystick.usage.keys import Claim, claim_key, hash_of
-from tallystick.usage.totals import Account, in_units, open_account, resets, told
+from tallystick.usage.totals import Account, in_units, open_account, resets
 
 TOTAL_MAX: Final = Decimal(limits.USAGE_INTEGER_MAX)
 
@@ -228,11 +228,11 @@ def _measurement(
         customer_id=account.customer,
         feature_id=account.feature.id,
         resource_id=account.resource or None,
-        timestamp=told(claim.received_at),
-        created_at=told(claim.created_at),
+        timestamp=format_instant(claim.received_at),
+        created_at=format_instant(claim.created_at),
         value=json_number(Decimal(claim.value)),
         current_usage=json_number(in_units(account.feature, total)),
-        usage_period_start=told(own.start) if resets(own) else None,
-        usage_period_end=told(own.end) if resets(own) else None,
-        next_reset_date=told(current.end) if resets(current) else None,
+        usage_period_start=format_instant(own.start) if resets(own) else None,
+        usage_period_end=format_instant(own.end) if resets(own) else None,
+        next_reset_date=format_instant(current.end) if resets(current) else None,
     )

@@ -10,10 +10,9 @@ instants are not counted at all until a rule covers them.
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from functools import lru_cache
-from typing import Final, NamedTuple, TypeGuard
+from typing import NamedTuple, TypeGuard
 
-from tallystick.clock import Instant, format_instant
+from tallystick.clock import Instant
 from tallystick.core.parts import CONTEXT, ZERO
 from tallystick.core.periods import LIFETIME, Period, Rule, Segment, period_at
 from tallystick.entitlements.loading import FeatureRules
@@ -22,7 +21,6 @@ from tallystick.store import Transaction
 from tallystick.usage.counters import CounterKey, read_counter
 
 _UNIT = Decimal(1)
-_TOLD_INSTANTS_MAX: Final = 32_768
 
 
 class Account(NamedTuple):
@@ -90,12 +88,6 @@ def in_units(feature: FeatureRules, total: Decimal) -> Decimal:
     coarse = CONTEXT.divide(total, Decimal(transformation.divide))
     rounding = ROUND_FLOOR if transformation.round == "DOWN" else ROUND_CEILING
     return coarse.quantize(_UNIT, rounding=rounding, context=CONTEXT)
-
-
-@lru_cache(maxsize=_TOLD_INSTANTS_MAX)
-def told(instant: Instant) -> str:
-    """``format_instant``, remembered: periods begin and end at the same few instants all day."""
-    return format_instant(instant)
 
 
 def resets(period: Period | None) -> TypeGuard[Period]:
