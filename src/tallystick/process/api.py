@@ -15,10 +15,10 @@ import uvicorn
 from tallystick import limits
 from tallystick.api.asgi import Api
 from tallystick.api.routes import build_app
-from tallystick.api.wire import GatheringProtocol
 from tallystick.app import open_services
 from tallystick.process.link import Link
 from tallystick.process.listener import BACKLOG, bind, url_of
+from tallystick.process.wire import GatheringProtocol
 from tallystick.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def connected(server: Server) -> Iterator[socket.socket]:
     url = urlsplit(server.url)
     address = (url.hostname, url.port)
-    with socket.create_connection(address, timeout=DEADLINE_SECONDS) as connection:  # type: ignore[arg-type]
+    with socket.create_connection(address, timeout=DEADLINE_SECONDS) as connection:
         yield connection
 
 
