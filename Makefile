@@ -35,8 +35,9 @@ lint: setup ## Check style and formatting.
 types: setup ## Check types strictly.
 	$(BIN)/mypy
 
-bench: setup ## Measure the budgets of the design on this machine.
+bench: setup ## Measure the budgets of the design on this machine; put them into the documents.
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.figures
 
 requirements: ## Pin the newest allowed packages in requirements/dev.txt (needs uv).
 	uv pip compile pyproject.toml --extra dev --extra bench --universal --python-version 3.11 \
