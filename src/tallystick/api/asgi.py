@@ -145,11 +145,13 @@ class Api:
 
     async def _work(self, route: Route, request: Request, raw_path: bytes) -> Answer:
         services = self._services
-        if route.body is not None and not route.reads_body:
-            request.payload = decode_body(route.body, request.body)
         if route.runs == "async":
             reply = await cast("AsyncHandler", route.handler)(services, request)
             return answer(reply, route.status)
+        if route.decode is not None:
+            request.payload = route.decode(services, request)
+        elif route.body is not None:
+            request.payload = decode_body(route.body, request.body)
         handler = cast("Handler", route.handler)
         if route.runs == "query":
             return await self._queries.run(

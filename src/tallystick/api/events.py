@@ -70,7 +70,6 @@ ROUTES: Final = (
         "`Tally-Position` is what `GET /tally/v1/sync` takes.",
         tag="Events",
         body=EventsRequest,
-        reads_body=True,
         reply=NoData,
     ),
 )

@@ -224,6 +224,10 @@ Handler: TypeAlias = "Callable[[Services, Transaction, Request], Reply]"
 AsyncHandler: TypeAlias = "Callable[[Services, Request], Awaitable[Reply]]"
 
 
+BodyReader: TypeAlias = "Callable[[Services, Request], object]"
+"""Makes ``Request.payload`` of ``Request.body``."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueryParam:
     """A documented parameter; ``schema`` is its JSON Schema, a list is joined by commas."""
@@ -238,9 +242,9 @@ class QueryParam:
 class Route:
     """One operation: where it is, who may call it, how it runs, and how it is documented.
 
-    ``body`` is decoded before the handler runs unless ``reads_body`` says that the handler reads
-    ``Request.body`` itself. ``reply`` is the type of ``data`` (of one item of it for a ``page``, of
-    the whole answer without ``envelope``).
+    ``body`` is decoded before the handler runs, and before a write transaction begins: by
+    ``decode`` if there is one. An ``async`` handler reads ``Request.body`` itself. ``reply`` is the
+    type of ``data`` (of one item of it for a ``page``, of the whole answer without ``envelope``).
     """
 
     method: Method
@@ -252,7 +256,7 @@ class Route:
     access: AccessKind = "server"
     runs: Runs = "read"
     body: Any = None
-    reads_body: bool = False
+    decode: BodyReader | None = None
     query: tuple[QueryParam, ...] = ()
     reply: Any = None
     page: bool = False

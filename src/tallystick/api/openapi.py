@@ -24,9 +24,9 @@ _DESCRIPTION: Final = """
 Usage metering and entitlement enforcement, wire-compatible with Stigg's REST API.
 
 Send an API key in the header `X-API-KEY`. A *server* key may do everything in its environment, a
-*client* key may only read entitlements. Bodies and answers are JSON; an answer is
-`{"data": …}`, a list has `pagination` beside it, an error is `{"message", "code"}`. Times are
-RFC 3339 in UTC, quantities are exact decimals. Unknown query parameters are ignored, unknown body
+*client* key may only read entitlements and the catalog. Bodies and answers are JSON; an answer is
+`{"data": …}`, a list has `pagination` beside it, an error is `{"message", "code"}`. Times are RFC
+3339 in UTC, quantities are exact decimals. Unknown query parameters are ignored, unknown body
 fields are refused.
 """.strip()
 

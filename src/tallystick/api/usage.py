@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from tallystick import limits
 from tallystick.api.http import Id, Reply, Request, Route, Time, freshness_headers
 from tallystick.clock import DAY, HOUR
-from tallystick.ingest.usage import decode_usages
+from tallystick.ingest.usage import UsageItem, decode_usages
 from tallystick.store import Transaction
 from tallystick.usage.report import Measurement, report_usages
 
@@ -57,12 +57,18 @@ def report_v2(services: Services, transaction: Transaction, request: Request) ->
     return Reply(usages, headers=_freshness(request))
 
 
+def read_items(services: Services, request: Request) -> list[UsageItem]:
+    """The reports of a request."""
+    future_us = services.settings.event_future_hours * HOUR
+    return decode_usages(request.body, services.clock.now(), future_us)
+
+
 def _report(services: Services, transaction: Transaction, request: Request) -> list[Measurement]:
-    now, settings = services.clock.now(), services.settings
-    items = decode_usages(request.body, now, settings.event_future_hours * HOUR)
+    items = cast("list[UsageItem]", request.payload)
     rules = services.rules()
     rules.refresh(transaction)
-    window_us = settings.dedupe_window_days * DAY
+    window_us = services.settings.dedupe_window_days * DAY
+    now = services.clock.now()
     return report_usages(transaction, rules, request.environment, items, now, window_us)
 
 
@@ -89,7 +95,7 @@ ROUTES: Final = (
         description=_DESCRIPTION,
         tag="Usage",
         body=UsageRequest,
-        reads_body=True,
+        decode=read_items,
         reply=Usages,
     ),
     Route(
@@ -102,7 +108,7 @@ ROUTES: Final = (
         description=_DESCRIPTION,
         tag="Usage",
         body=UsageRequest,
-        reads_body=True,
+        decode=read_items,
         reply=list[Measurement],
     ),
 )
