@@ -2,19 +2,21 @@
 
 In production nothing is armed and ``reach`` costs one comparison. The simulation arms a function
 that raises; the kill tests arm a process through ``TALLYSTICK_FAIL_POINT=NAME:N``, and the N-th
-time the point is reached the process kills itself the way ``kill -9`` would.
+time the point is reached the process kills itself the way ``kill -9`` would. The point
+``fold.request/POSITION`` is reached when the request at that position is folded.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 POINTS: Final = (
     "group.before_commit",
     "group.after_commit",
+    "fold.request",
     "fold.before_files",
     "fold.after_archive_file",
     "fold.after_key_run",
@@ -41,6 +43,13 @@ def reach(point: str) -> None:
     """Pass a point; does nothing unless a test armed it."""
     if _armed is not None:
         _armed(point)
+
+
+def reach_each(point: str, numbers: Iterable[int]) -> None:
+    """Pass ``POINT/NUMBER`` for each number: the point as one of many meets it."""
+    if _armed is not None:
+        for number in numbers:
+            _armed(f"{point}/{number}")
 
 
 def arm(action: Callable[[str], None] | None) -> None:

@@ -9,6 +9,7 @@ worker writes it anew when it starts.
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -30,10 +31,7 @@ class Freshness:
 
     def __init__(self, path: Path) -> None:
         """Map ``path``, creating it at position 0 and the epoch when it is missing."""
-        if not path.exists():
-            path.write_bytes(_LAYOUT.pack(0, 0, 0))
-        with open(path, "r+b") as file:
-            self._map = mmap.mmap(file.fileno(), _LAYOUT.size)
+        self._map = mapped_page(path, _LAYOUT.size)
 
     def read(self) -> Fresh:
         """The latest pair; a torn one is read again (its sum does not fit)."""
@@ -45,3 +43,19 @@ class Freshness:
     def write(self, position: int, as_of: Instant) -> None:
         """Tell everyone."""
         self._map[:] = _LAYOUT.pack(position, as_of, position + as_of)
+
+
+def mapped_page(path: Path, size: int) -> mmap.mmap:
+    """The first ``size`` bytes of a file for reading and writing; what is missing becomes zeros.
+
+    Others may have it mapped, so it is never cut; a full disk or loss of power may have left it
+    shorter. Raises ``OSError`` when there is no room: later writes cannot fail for want of it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        present = os.fstat(descriptor).st_size
+        if present < size:
+            os.pwrite(descriptor, bytes(size - present), present)
+        return mmap.mmap(descriptor, size)
+    finally:
+        os.close(descriptor)

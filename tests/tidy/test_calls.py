@@ -85,12 +85,15 @@ def test_async_stops_at_the_edge() -> None:
     assert inside == set()
 
 
+REACHES: Final = ("reach", "reach_each")
+
+
 def test_every_fail_point_is_reached_and_every_reached_one_is_named() -> None:
     reached = {
         argument.value
         for module in modules()
         for name, call in calls(module)
-        if name.rpartition(".")[2] == "reach"
+        if name.rpartition(".")[2] in REACHES
         for argument in call.args
         if isinstance(argument, ast.Constant)
     }
@@ -102,7 +105,7 @@ def test_every_fail_point_is_reached_by_its_name() -> None:
         f"{module.name}:{call.lineno}"
         for module in modules()
         for name, call in calls(module)
-        if name.rpartition(".")[2] == "reach" and not isinstance(call.args[0], ast.Constant)
+        if name.rpartition(".")[2] in REACHES and not isinstance(call.args[0], ast.Constant)
     ]
     assert computed == []
 

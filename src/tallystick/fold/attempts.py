@@ -1,49 +1,72 @@
 """Remembers which requests were being folded, so that one that kills the process is found.
 
-Twenty-four bytes in a mapped file, written before a step and cleared after it. They survive the
-process, not loss of power, which is enough: power does not fail because of a request.
+Forty bytes in a mapped file, written before a step and after it. They survive the process, not
+loss of power, which is enough: power does not fail because of a request.
+
+After a death the requests of that step are folded a sixteenth at a time, until the part that holds
+the killer has died too, and so on down to one request. So few deaths find it among many requests,
+and each of them costs a start of the process.
 """
 
 from __future__ import annotations
 
-import mmap
 import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-_LAYOUT = struct.Struct("<qqq")
+from tallystick.freshness import mapped_page
+from tallystick.inbox.inbox import InboxRequest
+
+PARTS: Final = 16
+"""Into how many parts the requests of a step that ended the process are cut."""
+
+_LAYOUT = struct.Struct("<qqqqq")
 
 
 class Attempt(NamedTuple):
-    """Positions [first, last] and how often a process began to fold them and did not return."""
+    """Positions [first, last], and how often a process began to fold them and did not return.
+
+    Up to ``suspect_last``, at most ``together`` requests are folded together.
+    """
 
     first: int
     last: int
     times: int
+    suspect_last: int
+    together: int
 
 
 class Attempts:
     """One mapped file, written by the worker alone."""
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
-            path.write_bytes(_LAYOUT.pack(0, 0, 0))
-        with open(path, "r+b") as file:
-            self._map = mmap.mmap(file.fileno(), _LAYOUT.size)
+        self._map = mapped_page(path, _LAYOUT.size)
 
-    def left_behind(self) -> Attempt | None:
-        """The step a former process died in, if it did."""
-        attempt = Attempt(*_LAYOUT.unpack(self._map[:]))
-        return attempt if attempt.times else None
+    def cut(self, requests: list[InboxRequest]) -> list[InboxRequest]:
+        """The first of the requests that come next: all, unless a former process died of some."""
+        record = self._read()
+        first = requests[0].position
+        if record.times and record.first == first:
+            inside = sum(1 for request in requests if request.position <= record.last)
+            together = max(1, inside // PARTS)
+            self._write(record._replace(suspect_last=record.last, together=together))
+            return requests[:together]
+        return requests[: record.together] if first <= record.suspect_last else requests
 
     def begin(self, first: int, last: int) -> int:
         """Record that [first, last] is about to be folded; returns which attempt this is."""
-        before = self.left_behind()
-        again = before is not None and (before.first, before.last) == (first, last)
-        times = before.times + 1 if again and before is not None else 1
-        self._map[:] = _LAYOUT.pack(first, last, times)
+        before = self._read()
+        again = (before.first, before.last) == (first, last)
+        times = before.times + 1 if again else 1
+        self._write(before._replace(first=first, last=last, times=times))
         return times
 
     def end(self) -> None:
         """The step returned, well or with an error: it did not kill the process."""
-        self._map[:] = _LAYOUT.pack(0, 0, 0)
+        self._write(self._read()._replace(first=0, last=0, times=0))
+
+    def _read(self) -> Attempt:
+        return Attempt(*_LAYOUT.unpack(self._map[:]))
+
+    def _write(self, record: Attempt) -> None:
+        self._map[:] = _LAYOUT.pack(*record)

@@ -5,9 +5,13 @@ One thread, because the other core serves requests; a setting may give it more.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+
+from tallystick.errors import Unavailable
 
 
 def open_engine(
@@ -28,3 +32,12 @@ def open_engine(
     )
     connection.execute("SET enable_progress_bar = false")
     return connection
+
+
+@contextmanager
+def disk_failures() -> Iterator[None]:
+    """A full or failing disk is the store's failure, whoever meets it: ``Unavailable``."""
+    try:
+        yield
+    except (OSError, duckdb.IOException) as error:
+        raise Unavailable(f"the data folder cannot be written or read now: {error}") from error

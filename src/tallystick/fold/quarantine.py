@@ -8,6 +8,7 @@ it, and an origin that is gone is passed over, so asking twice repeats nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tallystick.clock import Instant
@@ -89,9 +90,17 @@ def ask_retry(state: Store, inbox: Inbox, inbox_store: Store, quarantine_id: int
     return len(wanted)
 
 
-def still_there(transaction: Transaction, request: InboxRequest) -> bool:
-    """Whether a request is to be folded: it is new, or what it is again is still quarantined."""
-    return request.origin is None or transaction.one(EXISTS, request.origin) is not None
+def to_fold(transaction: Transaction, requests: Iterable[InboxRequest]) -> list[InboxRequest]:
+    """Those that are new, and those that are still quarantined, each of these once."""
+    found = []
+    again: set[int] = set()
+    for request in requests:
+        if request.origin is not None:
+            if request.origin in again or transaction.one(EXISTS, request.origin) is None:
+                continue
+            again.add(request.origin)
+        found.append(request)
+    return found
 
 
 def release(transaction: Transaction, request: InboxRequest) -> None:

@@ -11,8 +11,7 @@ events and counters; a request that cannot be folded stops nobody else (``quaran
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,12 +22,13 @@ from numpy.typing import NDArray
 from tallystick import limits
 from tallystick.archive.manifest import FileDraft, ManifestFile, add_file
 from tallystick.clock import Clock, Instant
-from tallystick.errors import TallystickError, Unavailable
-from tallystick.failpoints import reach
+from tallystick.errors import TallystickError
+from tallystick.failpoints import reach, reach_each
 from tallystick.fold import batch as batches
 from tallystick.fold import quarantine
 from tallystick.fold.attempts import Attempts
 from tallystick.fold.batch import Batch
+from tallystick.fold.engine import disk_failures
 from tallystick.fold.ledger import remember_customers, write_totals
 from tallystick.fold.metering import Measured, Meterer
 from tallystick.fold.owner import LostOwnership, Owner, move_position
@@ -109,6 +109,7 @@ class Fold:
         self._window_us = window_us
         self._events_max = limits.STEP_EVENTS_MAX
         self._known_customers: set[tuple[str, str]] = set()
+        self._removed = -1
         with state.reading() as transaction:
             self._position = owner.confirm(transaction)
 
@@ -126,10 +127,11 @@ class Fold:
         asked_at = self._clock.now()
         requests = self._take()
         if not requests:
+            self._remove_folded()
             self._tell_freshness(asked_at, asked_at)
             return False
         self._fold(requests)
-        self._inbox.remove(self._position)
+        self._remove_folded()
         reach("fold.after_inbox_removed")
         self._tell_freshness(asked_at, requests[-1].received_at)
         return True
@@ -139,10 +141,7 @@ class Fold:
         requests = self._inbox.take(self._position, limits.STEP_BYTES_MAX, self._events_max)
         if not requests:
             return []
-        left = self._attempts.left_behind()
-        if left is not None and left.first == requests[0].position:
-            inside = sum(1 for request in requests if request.position <= left.last)
-            requests = requests[: max(1, inside // 2)]
+        requests = self._attempts.cut(requests)
         bucket = self._bucket(requests[0])
         same = next((i for i, r in enumerate(requests) if self._bucket(r) != bucket), None)
         return requests[:same]
@@ -155,7 +154,7 @@ class Fold:
             self._attempts.end()
             return
         try:
-            with _sorted_errors():
+            with disk_failures():
                 done = self._fold_once(requests)
         except TallystickError:
             self._attempts.end()
@@ -178,11 +177,12 @@ class Fold:
     def _fold_once(self, requests: Sequence[InboxRequest]) -> Done:
         """Everything up to the commit. What fails here fails before anything changed."""
         with self._state.reading() as transaction:
-            wanted = [r for r in requests if quarantine.still_there(transaction, r)]
+            wanted = quarantine.to_fold(transaction, requests)
         through = requests[-1].position
         if not wanted:
             return self._pass_over(through)
         reach("fold.before_files")
+        reach_each("fold.request", (request.position for request in wanted))
         written = self._write(wanted)
         while True:
             with self._state.reading() as transaction:
@@ -278,6 +278,13 @@ class Fold:
             move_position(transaction, request.position)
         self._position = request.position
 
+    def _remove_folded(self) -> None:
+        """Drop from the inbox what is folded. When it could not be done, or a crash prevented it,
+        nobody may come to be folded next: what is left may fill the inbox."""
+        if self._removed < self._position:
+            self._inbox.remove(self._position)
+            self._removed = self._position
+
     def _tell_freshness(self, asked_at: Instant, last_received: Instant) -> None:
         """Everything accepted before is counted: before the inbox was read when it is drained,
         else before the last folded request came in, which was before any later one committed."""
@@ -293,12 +300,3 @@ class Fold:
 
     def _bucket(self, request: InboxRequest) -> int:
         return bucket_of(request.received_at, self._window_us)
-
-
-@contextmanager
-def _sorted_errors() -> Iterator[None]:
-    """A full or failing disk is the store's failure, whoever meets it, not the request's."""
-    try:
-        yield
-    except (OSError, duckdb.IOException) as error:
-        raise Unavailable(f"the data folder cannot be written or read now: {error}") from error
