@@ -70,7 +70,9 @@ STEP_BYTES_MAX: Final = 32 * MIB
 """Bytes of inbox rows in one step; at least one row always fits."""
 STEP_COUNTERS_TARGET: Final = 20_000
 """Counters one step aims to write, so that its write transaction stays short."""
-STEP_ATTEMPTS_MAX: Final = 3
+TRICKLE_SECONDS_MAX: Final = 0.12
+"""How long a few events may wait for company before they are folded."""
+STEP_ATTEMPTS_MAX: Final = 5
 """Attempts that may end the process before a single request is set aside as poison."""
 RECOUNT_STEP_ROWS_MAX: Final = 400_000
 """Archived events one recount step reads, so that the fold gets its turn."""
@@ -115,7 +117,7 @@ RESTART_SECONDS_MIN: Final = 0.1
 RESTART_SECONDS_MAX: Final = 5.0
 """A child that ends is started again after the lesser, doubled each time up to the greater."""
 IDLE_SECONDS_MIN: Final = 0.02
-IDLE_SECONDS_MAX: Final = 0.1
+IDLE_SECONDS_MAX: Final = 0.05
 """How long the worker waits before it looks again when nothing was to do."""
 
 # --- rules in memory ---------------------------------------------------------------------------

@@ -113,10 +113,12 @@ class Recounter:
         self._data_folder = data_folder
         self._clock = clock
         self._last_id = 0
+        self.any_open = False
 
     def step(self) -> bool:
         """One bounded step of one open recount; False when none is open."""
         recount = self._next()
+        self.any_open = recount is not None
         if recount is None:
             return False
         self._last_id = recount.id

@@ -28,6 +28,7 @@ from tallystick.clock import Clock
 from tallystick.failpoints import reach
 from tallystick.fold.owner import Owner
 from tallystick.fold.sweep import Sweeper
+from tallystick.freshness import Freshness
 from tallystick.keys import merge as key_merge
 from tallystick.keys.key_set import KeySet
 from tallystick.store import Store
@@ -49,6 +50,7 @@ class Upkeep:
         connection: duckdb.DuckDBPyConnection,
         data_folder: Path,
         clock: Clock,
+        freshness: Freshness,
         window_us: int,
     ) -> None:
         self._state = state
@@ -57,6 +59,7 @@ class Upkeep:
         self._connection = connection
         self._data_folder = data_folder
         self._clock = clock
+        self._freshness = freshness
         self._window_us = window_us
         self._collector = Collector(
             state=state, connection=connection, data_folder=data_folder, epoch=owner.epoch,
@@ -147,7 +150,9 @@ class Upkeep:
 
     def _expire_keys(self) -> bool:
         """Take runs out of the record whose bucket left the window."""
-        first_live = key_merge.first_live_bucket(self._clock.now(), self._window_us)
+        # What still waits is compared by when it was received, however late it is folded.
+        counted_before = min(self._clock.now(), self._freshness.read().as_of)
+        first_live = key_merge.first_live_bucket(counted_before, self._window_us)
         with self._state.reading() as transaction:
             expired = key_merge.expired(live_files(transaction, "keys"), first_live)
         if not expired:

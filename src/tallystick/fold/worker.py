@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tallystick.archive.manifest import Kind, live_files
 from tallystick.clock import Clock
 from tallystick.entitlements.rules import Rules
 from tallystick.fold.attempts import Attempts
-from tallystick.fold.engine import open_engine
+from tallystick.fold.engine import disk_failures, open_engine
 from tallystick.fold.metering import Meterer
 from tallystick.fold.owner import Owner
 from tallystick.fold.record import Recorder
@@ -63,6 +64,7 @@ class Worker:
             (folder / name).mkdir(exist_ok=True)
         self._scratch = _scratch_folder(folder)
         self._inbox = inbox
+        self._resume_at = 0.0
         self.owner = Owner.take(state)
         self.keys = _key_set(state, folder, "keys", limits.KEY_FILTER_MEMORY_BYTES_MAX)
         self.uniques = _key_set(state, folder, "uniques", limits.KEY_FILTER_MEMORY_BYTES_MAX // 4)
@@ -88,15 +90,34 @@ class Worker:
         self.upkeep = Upkeep(
             state=state, owner=self.owner, keys=self.keys, uniques=self.uniques,
             connection=self._engine(settings, "upkeep"), data_folder=folder, clock=clock,
-            window_us=settings.window_us,
+            freshness=freshness, window_us=settings.window_us,
         )  # fmt: skip
 
     def step(self) -> bool:
-        """One bounded step of each kind of hot work; False when there was nothing to do."""
+        """One bounded step of each kind of hot work; False when there was nothing to do.
+
+        Raises ``Unavailable`` when the store cannot take it now: try again.
+        """
         folded = self.fold.step()
-        archived = self.reports.step()
-        recounted = self.recounts.step()
+        with disk_failures():
+            archived = self.reports.step()
+            recounted = self.recounts.step()
         return folded or archived or recounted
+
+    def paced_step(self) -> bool:
+        """``step``, but a trickle may gather for a moment: a step has costs that events share.
+
+        After a step the next waits three times as long as it took, within bounds, unless enough
+        for a full step is there or a recount is open; so a trickle costs a quarter of a core.
+        """
+        began = time.monotonic()
+        if began < self._resume_at and self._inbox.backlog().events < limits.STEP_EVENTS_MIN:
+            return False
+        worked = self.step()
+        ended = time.monotonic()
+        if worked and not self.recounts.any_open:
+            self._resume_at = ended + min(3 * (ended - began), limits.TRICKLE_SECONDS_MAX)
+        return worked
 
     def upkeep_step(self) -> bool:
         """One bounded step of what may wait; False when there was nothing to do."""

@@ -44,7 +44,7 @@ def run_worker(settings: Settings, link: Link | None, owner_descriptor: int | No
         )
         upkeep.start()
         _say_ready(link)
-        code = _count(worker.step, stop)
+        code = _count(worker.paced_step, stop)
         stop.set()
         upkeep.join(limits.DRAIN_UPKEEP_SECONDS_MAX)
         if upkeep.is_alive():
