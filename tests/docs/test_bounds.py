@@ -116,7 +116,8 @@ def test_pages_that_processes_share_keep_their_size(tmp_path: Path) -> None:
     for number in range(100):
         freshness.write(number, Instant(number))
         attempts.begin(number, number + 1)
-    assert {path.stat().st_size for path in tmp_path.iterdir()} == {24}
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes == {"freshness": 24, "attempt": 40}
 
 
 def test_scratch_is_one_step_and_goes_with_the_worker(counted: Counted) -> None:

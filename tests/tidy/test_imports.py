@@ -48,7 +48,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "api": FREE
     | {"__init__", "access", "app", "archive", "catalog", "core", "entitlements", "freshness",
        "inbox", "ingest", "store", "usage"},
-    "process": FREE | {"access", "api", "app", "folder", "settings", "store"},
+    "process": FREE | {"access", "api", "app", "archive", "folder", "settings", "store"},
     "cli": FREE
     | {"__init__", "access", "app", "failpoints", "fold", "folder", "inbox", "process",
        "settings", "store", "verify"},

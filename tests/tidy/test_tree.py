@@ -15,7 +15,9 @@ MACHINE: Final = re.compile(
     "|".join(f"{_SLASH}{name}{_SLASH}" for name in ("work", "root", "home"))
 )
 REGISTRIES: Final = re.compile(
-    "|".join(("pypi" + r"\.org", "pythonhosted" + r"\.org", "registry" + r"\.npmjs", "artifactory"))
+    "|".join(
+        ("pypi" + r"\.org", "pythonhosted" + r"\.org", "registry" + r"\.npmjs", "artifact" + "ory")
+    )
 )
 SKIPS: Final = {"pytest.skip", "pytest.xfail", "pytest.importorskip", "pytest.mark.skip",
                 "pytest.mark.skipif", "pytest.mark.xfail"}  # fmt: skip
