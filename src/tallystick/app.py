@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tallystick.fold.worker import Worker
     from tallystick.inbox.arrivals import Arrivals
     from tallystick.inbox.inbox import Inbox
+    from tallystick.usage.desk import ReportDesk
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Services:
     arrivals: Arrivals
     state_writer: GroupWriter
     inbox_writer: GroupWriter
+    reports: ReportDesk
     freshness: Freshness
     queries: QueryEngine
     rules: Callable[[], Rules]
@@ -99,24 +101,28 @@ def open_services(settings: Settings) -> Services:
     from tallystick.entitlements.rules import Rules
     from tallystick.inbox.arrivals import Arrivals
     from tallystick.inbox.inbox import Inbox
+    from tallystick.usage.desk import ReportDesk
 
     folder = DataFolder(settings.data_dir)
     state, inbox_store = open_state(folder), open_inbox(folder)
     inbox = Inbox(inbox_store, settings.inbox_max_bytes)
     inbox_writer = GroupWriter(inbox_store, "inbox-writer")
+    state_writer = GroupWriter(state, "state-writer")
+    clock, rules = open_clock(settings, folder), _one_per_thread(lambda: Rules(state))
     return Services(
         settings=settings,
         folder=folder,
-        clock=open_clock(settings, folder),
+        clock=clock,
         state=state,
         inbox_store=inbox_store,
         inbox=inbox,
         arrivals=Arrivals(inbox, inbox_writer),
-        state_writer=GroupWriter(state, "state-writer"),
+        state_writer=state_writer,
         inbox_writer=inbox_writer,
+        reports=ReportDesk(state_writer, rules, clock, settings.dedupe_window_days * DAY),
         freshness=Freshness(folder.freshness),
         queries=QueryEngine(folder.path, memory_mib=settings.query_memory_mib),
-        rules=_one_per_thread(lambda: Rules(state)),
+        rules=rules,
     )
 
 

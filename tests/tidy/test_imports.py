@@ -44,7 +44,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     | {"archive", "core", "entitlements", "inbox", "metering", "store", "usage"},
     # what joins everything, and the doors
     "app": FREE
-    | {"archive", "entitlements", "fold", "folder", "freshness", "inbox", "settings", "store"},
+    | {"archive", "entitlements", "fold", "folder", "freshness", "inbox", "settings", "store",
+       "usage"},
     "api": FREE
     | {"__init__", "access", "app", "archive", "catalog", "core", "entitlements", "freshness",
        "inbox", "ingest", "store", "usage"},

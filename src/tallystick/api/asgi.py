@@ -162,6 +162,8 @@ class Api:
                 lambda transaction: answer_once(services, route, request, raw_path, transaction)
             )
             return await settled(kept)
+        if route.gathered is not None:
+            return answer(await route.gathered(services, request), route.status)
         written = services.state_writer.submit(
             lambda transaction: handler(services, transaction, request)
         )

@@ -243,7 +243,8 @@ class Route:
     """One operation: where it is, who may call it, how it runs, and how it is documented.
 
     ``body`` is decoded before the handler runs, and before a write transaction begins: by
-    ``decode`` if there is one. An ``async`` handler reads ``Request.body`` itself. ``reply`` is the
+    ``decode`` if there is one. An ``async`` handler reads ``Request.body`` itself. ``gathered``
+    does what a write's handler does, sharing its statements with other requests. ``reply`` is the
     type of ``data`` (of one item of it for a ``page``, of the whole answer without ``envelope``).
     """
 
@@ -257,6 +258,7 @@ class Route:
     runs: Runs = "read"
     body: Any = None
     decode: BodyReader | None = None
+    gathered: AsyncHandler | None = None
     query: tuple[QueryParam, ...] = ()
     reply: Any = None
     page: bool = False

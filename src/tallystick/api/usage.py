@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 
 import msgspec
@@ -10,10 +9,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from tallystick import limits
 from tallystick.api.http import Id, Reply, Request, Route, Time, freshness_headers
+from tallystick.api.waiting import settled
 from tallystick.clock import DAY, HOUR
 from tallystick.ingest.usage import UsageItem, decode_usages
 from tallystick.store import Transaction
-from tallystick.usage.report import Measurement, report_usages
+from tallystick.usage.report import Call, Measurement, report_usages
 
 if TYPE_CHECKING:
     from tallystick.app import Services
@@ -48,13 +48,22 @@ class Usages(msgspec.Struct, frozen=True):
 
 def report_v1(services: Services, transaction: Transaction, request: Request) -> Reply:
     """Record reports; the answer is the list of measurements."""
-    return Reply(_report(services, transaction, request), headers=_freshness(request))
+    return _told_v1(request, _report(services, transaction, request))
 
 
 def report_v2(services: Services, transaction: Transaction, request: Request) -> Reply:
     """Record reports; the answer names the list of measurements."""
-    usages = Usages(_report(services, transaction, request))
-    return Reply(usages, headers=_freshness(request))
+    return _told_v2(request, _report(services, transaction, request))
+
+
+async def gathered_v1(services: Services, request: Request) -> Reply:
+    """``report_v1``, together with whoever reports at the same moment."""
+    return _told_v1(request, await settled(services.reports.report(_call(request))))
+
+
+async def gathered_v2(services: Services, request: Request) -> Reply:
+    """``report_v2``, together with whoever reports at the same moment."""
+    return _told_v2(request, await settled(services.reports.report(_call(request))))
 
 
 def read_items(services: Services, request: Request) -> list[UsageItem]:
@@ -64,16 +73,23 @@ def read_items(services: Services, request: Request) -> list[UsageItem]:
 
 
 def _report(services: Services, transaction: Transaction, request: Request) -> list[Measurement]:
-    items = cast("list[UsageItem]", request.payload)
     rules = services.rules()
     rules.refresh(transaction)
     window_us = services.settings.dedupe_window_days * DAY
     now = services.clock.now()
-    return report_usages(transaction, rules, request.environment, items, now, window_us)
+    return report_usages(transaction, rules, *_call(request), now, window_us)
 
 
-def _freshness(request: Request) -> Mapping[str, str]:
-    return freshness_headers(request.fresh)
+def _call(request: Request) -> Call:
+    return Call(request.environment, cast("list[UsageItem]", request.payload))
+
+
+def _told_v1(request: Request, measurements: list[Measurement]) -> Reply:
+    return Reply(measurements, headers=freshness_headers(request.fresh))
+
+
+def _told_v2(request: Request, measurements: list[Measurement]) -> Reply:
+    return Reply(Usages(measurements), headers=freshness_headers(request.fresh))
 
 
 _DESCRIPTION: Final = (
@@ -89,6 +105,7 @@ ROUTES: Final = (
         method="POST",
         path="/api/v2/usage",
         handler=report_v2,
+        gathered=gathered_v2,
         runs="write",
         status=201,
         summary="Report usage",
@@ -102,6 +119,7 @@ ROUTES: Final = (
         method="POST",
         path="/api/v1/usage",
         handler=report_v1,
+        gathered=gathered_v1,
         runs="write",
         status=201,
         summary="Report usage (version 1)",

@@ -11,13 +11,13 @@ Leaves to others: what is in a body (``ingest``), when it may be removed (``fold
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from tallystick import limits
 from tallystick.clock import Instant
 from tallystick.errors import TooManyRequests
 from tallystick.store import Store, Transaction
+from tallystick.store.many_rows import for_many, run_rows
 
 HEAD: Final = "SELECT head FROM backlog WHERE id = 1"
 
@@ -28,15 +28,10 @@ GROW: Final = """
 UPDATE backlog SET head = ?, events = events + ?, bytes = bytes + ? WHERE id = 1
 """
 
-_ROW: Final = "(?, ?, ?, ?, ?, ?)"
-
-# So many requests with one statement. A statement each would let go of Python's lock each time, and
-# wait for a busy event loop to hand it back.
-ADD: Final = {
-    rows: "INSERT INTO requests (position, environment, received_at, events, body, origin) VALUES "
-    + ", ".join([_ROW] * rows)
-    for rows in (64, 8, 1)
-}
+ADD: Final = for_many(
+    "INSERT INTO requests (position, environment, received_at, events, body, origin) VALUES {rows}",
+    "(?, ?, ?, ?, ?, ?)",
+)
 
 ACCEPT: Final = """
 INSERT INTO accepted (environment, events) VALUES (?, ?)
@@ -254,11 +249,7 @@ def _insert(transaction: Transaction, rows: Sequence[_RequestRow]) -> None:
         return
     events, size = sum(row[3] for row in rows), sum(len(row[4]) for row in rows)
     transaction.run(GROW, rows[-1][0], events, size)
-    place = 0
-    for number, statement in ADD.items():
-        while len(rows) - place >= number:
-            transaction.run(statement, *chain.from_iterable(rows[place : place + number]))
-            place += number
+    run_rows(transaction, ADD, rows)
 
 
 def _events_by_environment(rows: Iterable[_RequestRow]) -> dict[str, int]:

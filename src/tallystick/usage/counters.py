@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 
 from tallystick.core.parts import Part
 from tallystick.store import Row, Transaction, Value
+from tallystick.store.many_rows import all_rows, for_many, run_rows
 
 
 class CounterKey(NamedTuple):
@@ -32,14 +33,32 @@ WHERE environment = ? AND customer = ? AND resource = ? AND feature = ? AND gene
   AND period_start = ?
 """
 
-WRITE_COUNTER = """
-INSERT INTO counters (environment, customer, resource, feature, generation, period_start,
-                      count, sum, minimum, maximum)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (environment, customer, resource, feature, generation, period_start)
-DO UPDATE SET count = excluded.count, sum = excluded.sum,
-              minimum = excluded.minimum, maximum = excluded.maximum
-"""
+# Those of the counters asked for that have a row.
+READ_COUNTERS = for_many(
+    """
+    WITH wanted (environment, customer, resource, feature, generation, period_start)
+      AS (VALUES {rows})
+    SELECT counters.environment, counters.customer, counters.resource, counters.feature,
+           counters.generation, counters.period_start, count, sum, minimum, maximum
+    FROM wanted CROSS JOIN counters
+    WHERE counters.environment = wanted.environment AND counters.customer = wanted.customer
+      AND counters.resource = wanted.resource AND counters.feature = wanted.feature
+      AND counters.generation = wanted.generation AND counters.period_start = wanted.period_start
+    """,
+    "(?, ?, ?, ?, ?, ?)",
+)
+
+WRITE_COUNTERS = for_many(
+    """
+    INSERT INTO counters (environment, customer, resource, feature, generation, period_start,
+                          count, sum, minimum, maximum)
+    VALUES {rows}
+    ON CONFLICT (environment, customer, resource, feature, generation, period_start)
+    DO UPDATE SET count = excluded.count, sum = excluded.sum,
+                  minimum = excluded.minimum, maximum = excluded.maximum
+    """,
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+)
 
 REWRITE_COUNTER = """
 UPDATE counters SET count = ?, sum = ?, minimum = ?, maximum = ? WHERE id = ?
@@ -65,9 +84,16 @@ def find_counter(transaction: Transaction, key: CounterKey) -> StoredCounter | N
     return None if row is None else StoredCounter(cast("int", row[0]), part_of_row(row[1:]))
 
 
+def read_counters(transaction: Transaction, keys: Iterable[CounterKey]) -> dict[CounterKey, Part]:
+    """What many counters hold; those that count nothing yet are left out."""
+    rows = all_rows(transaction, READ_COUNTERS, list(keys))
+    return {CounterKey(*row[:6]): part_of_row(row[6:]) for row in rows}  # type: ignore[arg-type]
+
+
 def write_counters(transaction: Transaction, parts: Iterable[tuple[CounterKey, Part]]) -> None:
-    """Set counters to what they hold from now on, by name."""
-    transaction.run_many(WRITE_COUNTER, (key + row_of_part(part) for key, part in parts))
+    """Set counters to what they hold from now on, by name; each at most once."""
+    rows = [key + row_of_part(part) for key, part in parts]
+    run_rows(transaction, WRITE_COUNTERS, rows)
 
 
 def rewrite_counters(transaction: Transaction, parts: Iterable[tuple[int, Part]]) -> None:

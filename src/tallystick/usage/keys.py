@@ -7,6 +7,7 @@ the key gets the first measurement; a key older than the window counts anew.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple, cast
 
 import msgspec
@@ -14,16 +15,22 @@ import msgspec
 from tallystick.clock import Instant
 from tallystick.keys.hashing import key_hash
 from tallystick.store import Transaction
+from tallystick.store.many_rows import all_rows, for_many, run_rows
 
-# Does nothing when the key was claimed before, however long ago.
-INSERT_CLAIM: Final = """
-INSERT INTO usage_keys (hash, environment, claimed_at, measurement) VALUES (?, ?, ?, ?)
-ON CONFLICT (hash) DO NOTHING
-"""
+# The claims of some keys, however old.
+SELECT_CLAIMS: Final = for_many(
+    "SELECT hash, claimed_at, measurement FROM usage_keys WHERE hash IN ({rows})", "?"
+)
 
-SELECT_CLAIM: Final = "SELECT claimed_at, measurement FROM usage_keys WHERE hash = ?"
-
-RENEW_CLAIM: Final = "UPDATE usage_keys SET claimed_at = ?, measurement = ? WHERE hash = ?"
+# A claim that left the window is taken over.
+WRITE_CLAIMS: Final = for_many(
+    """
+    INSERT INTO usage_keys (hash, environment, claimed_at, measurement) VALUES {rows}
+    ON CONFLICT (hash) DO UPDATE SET claimed_at = excluded.claimed_at,
+                                     measurement = excluded.measurement
+    """,
+    "(?, ?, ?, ?)",
+)
 
 # Some of the claims that left the window, oldest first.
 DELETE_EXPIRED: Final = """
@@ -53,27 +60,24 @@ def hash_of(environment: str, customer: str, resource: str, feature: str, key: s
     return key_hash(environment, customer, resource, feature, key)
 
 
-def claim_key(
-    transaction: Transaction,
-    environment: str,
-    key: bytes,
-    claim: Claim,
-    first_live: Instant | int,
-) -> Claim | None:
-    """Claim a key; None when it was free, or claimed before ``first_live``.
+def find_claims(
+    transaction: Transaction, keys: Iterable[bytes], first_live: Instant | int
+) -> dict[bytes, Claim]:
+    """The claims of those keys that were claimed at ``first_live`` or later."""
+    rows = all_rows(transaction, SELECT_CLAIMS, [(key,) for key in keys])
+    return {
+        key: _decode(measurement)
+        for key, claimed_at, measurement in cast("Iterable[tuple[bytes, int, str]]", rows)
+        if claimed_at >= first_live
+    }
 
-    Otherwise this is a repetition, and the claim that stands is returned.
-    """
-    measurement = _encode(claim).decode()
-    values = (key, environment, claim.received_at, measurement)
-    if transaction.run(INSERT_CLAIM, *values) == 1:
-        return None
-    row = cast("tuple[int, str] | None", transaction.one(SELECT_CLAIM, key))
-    assert row is not None, "a key that is not free has a claim"
-    if row[0] >= first_live:
-        return _decode(row[1])
-    transaction.run(RENEW_CLAIM, claim.received_at, measurement, key)
-    return None
+
+def write_claims(transaction: Transaction, claims: Iterable[tuple[str, bytes, Claim]]) -> None:
+    """Claim keys, each for an environment, at the instant its report was received."""
+    run_rows(transaction, WRITE_CLAIMS, [
+        (key, environment, claim.received_at, _encode(claim).decode())
+        for environment, key, claim in claims
+    ])  # fmt: skip
 
 
 def forget_claims(transaction: Transaction, first_live: Instant | int, rows_max: int) -> int:

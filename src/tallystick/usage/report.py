@@ -12,9 +12,10 @@ transaction), moving reports to the archive (``fold/reports``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,30 +26,17 @@ from tallystick.core.parts import CONTEXT, Part
 from tallystick.core.periods import Period
 from tallystick.entitlements.loading import FeatureRules
 from tallystick.entitlements.rules import Rules
-from tallystick.errors import BadInput, NotFound
+from tallystick.errors import BadInput, NotFound, RequestError
 from tallystick.ingest.usage import UsageItem
-from tallystick.store import Transaction, Value
-from tallystick.usage.counters import CounterKey, find_counter, rewrite_counters, write_counters
-from tallystick.usage.keys import Claim, claim_key, hash_of
+from tallystick.store import Transaction
+from tallystick.usage.book import Book, Entry, Page
+from tallystick.usage.counters import CounterKey
+from tallystick.usage.keys import Claim, hash_of
 from tallystick.usage.totals import Account, in_units, open_account, resets
 
+T = TypeVar("T")
+
 TOTAL_MAX: Final = Decimal(limits.USAGE_INTEGER_MAX)
-
-INSERT_WAITING: Final = """
-INSERT INTO reports_waiting (environment, id, customer, resource, feature, value, key, created_at,
-                             received_at, dimensions)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-
-ADD_TO_LEDGER: Final = """
-UPDATE totals SET accepted_reports = accepted_reports + ?,
-                  duplicate_reports = duplicate_reports + ?
-WHERE environment = ?
-"""
-
-OPEN_LEDGER: Final = """
-INSERT INTO totals (environment, accepted_reports, duplicate_reports) VALUES (?, ?, ?)
-"""
 
 
 class Measurement(msgspec.Struct, frozen=True, rename="camel"):
@@ -70,6 +58,13 @@ class Measurement(msgspec.Struct, frozen=True, rename="camel"):
     credit: None = None
 
 
+class Call(NamedTuple):
+    """What one caller reports in one environment: all of it, or nothing."""
+
+    environment: str
+    items: Sequence[UsageItem]
+
+
 def report_usages(
     transaction: Transaction,
     rules: Rules,
@@ -78,114 +73,146 @@ def report_usages(
     now: Instant,
     window_us: int,
 ) -> list[Measurement]:
-    """Count and record reports; ``rules`` is as of this transaction (``Rules.refresh``).
+    """Count and record the reports of one call; see ``report_calls``.
 
-    ``window_us`` is how long an idempotency key is remembered. Raises ``NotFound`` for an unknown
-    customer or feature and ``BadInput`` for a feature that takes no reports or a total out of
-    range; nothing is recorded then, if the caller lets the error end its part of the transaction.
+    Raises ``NotFound`` for an unknown customer or feature and ``BadInput`` for a feature that takes
+    no reports or a total out of range; nothing is recorded then.
     """
-    batch = _Batch(transaction, rules, environment, now, now - window_us)
-    measurements = [batch.report(item) for item in items]
-    batch.write()
+    call = Call(environment, items)
+    (outcome,) = report_calls(transaction, rules, [call], now, window_us)
+    if isinstance(outcome, RequestError):
+        raise outcome
+    return outcome
+
+
+def report_calls(
+    transaction: Transaction,
+    rules: Rules,
+    calls: Sequence[Call],
+    now: Instant,
+    window_us: int,
+) -> list[list[Measurement] | RequestError]:
+    """Count and record the reports of many calls, one after the other.
+
+    ``rules`` is as of this transaction (``Rules.refresh``), ``window_us`` is how long an
+    idempotency key is remembered. For each call its measurements, or why nothing of it was
+    recorded.
+    """
+    reader = _Reader(transaction, rules, now)
+    read = [_caught(partial(reader.read, call)) for call in calls]
+    slips = [slip for each in read if not isinstance(each, RequestError) for slip in each]
+    book = Book(transaction, now - window_us)
+    book.read(
+        {counter for slip in slips for counter in (slip.own_counter, slip.holder.counter)},
+        {slip.key for slip in slips if slip.key is not None},
+    )
+    outcomes = [
+        each
+        if isinstance(each, RequestError)
+        else _caught(partial(_count, book, call.environment, each, now))
+        for call, each in zip(calls, read, strict=True)
+    ]
+    book.write()
+    return outcomes
+
+
+def _caught(work: Callable[[], T]) -> T | RequestError:
+    """What ``work`` returns, or why it cannot: one call's mistake is no other's."""
+    try:
+        return work()
+    except RequestError as error:
+        return error
+
+
+class _Slip(NamedTuple):
+    """One report with what the rules say about it: whose usage, and which period it is of."""
+
+    item: UsageItem
+    holder: _Holder
+    created_at: Instant
+    own: Period | None
+    own_counter: CounterKey
+    key: bytes | None
+
+
+class _Holder(NamedTuple):
+    """Whose usage of what, and the period and counter that hold now."""
+
+    account: Account
+    current: Period | None
+    counter: CounterKey
+
+
+class _Reader:
+    """Reads reports by the rules; changes nothing."""
+
+    def __init__(self, transaction: Transaction, rules: Rules, now: Instant) -> None:
+        self._transaction = transaction
+        self._rules = rules
+        self._now = now
+        self._holders: dict[tuple[str, str, str, str], _Holder] = {}
+
+    def read(self, call: Call) -> list[_Slip]:
+        """The slips of a call; raises what ``report_usages`` does about names."""
+        return [self._slip(call.environment, item) for item in call.items]
+
+    def _slip(self, environment: str, item: UsageItem) -> _Slip:
+        scope = (environment, item.customer, item.resource, item.feature)
+        holder = self._holders.get(scope)
+        if holder is None:
+            holder = self._holders[scope] = self._holder(*scope)
+        created_at, own, counter = self._now, holder.current, holder.counter
+        if item.created_at is not None and item.created_at != self._now:
+            created_at = item.created_at
+            own = holder.account.period_at(created_at)
+            counter = holder.account.counter(own)
+        key = None if item.key is None else hash_of(*scope, item.key)
+        return _Slip(item, holder, created_at, own, counter, key)
+
+    def _holder(self, environment: str, customer: str, resource: str, feature: str) -> _Holder:
+        rules, transaction = self._rules, self._transaction
+        if rules.customer(transaction, environment, customer) is None:
+            raise NotFound(f"customer {customer!r} does not exist", code="CustomerNotFound")
+        known = _reported(rules.features(transaction, environment).get(feature), feature)
+        account = open_account(transaction, rules, environment, customer, resource, known)
+        current = account.period_at(self._now)
+        return _Holder(account, current, account.counter(current))
+
+
+def _count(
+    book: Book, environment: str, slips: Sequence[_Slip], now: Instant
+) -> list[Measurement]:
+    """Enter the reports of one call, or none of them."""
+    page = Page(book, environment)
+    measurements = [_count_one(page, slip, now) for slip in slips]
+    book.enter(page)
     return measurements
 
 
-class _Batch:
-    """One call: totals read once, changed in memory, written at the end."""
+def _count_one(page: Page, slip: _Slip, now: Instant) -> Measurement:
+    claim = None if slip.key is None else page.claim(slip.key)
+    own = slip.own
+    if claim is not None:
+        page.duplicates += 1
+        own = slip.holder.account.period_at(claim.created_at)
+    else:
+        claim = _record(page, slip, now)
+        if slip.key is not None:
+            page.claims[slip.key] = claim
+    return _measurement(slip, claim, own, page.part(slip.holder.counter).sum)
 
-    def __init__(
-        self,
-        transaction: Transaction,
-        rules: Rules,
-        environment: str,
-        now: Instant,
-        first_live: int,
-    ) -> None:
-        self._transaction = transaction
-        self._rules = rules
-        self._environment = environment
-        self._now = now
-        self._first_live = first_live
-        self._features = rules.features(transaction, environment)
-        self._accounts: dict[tuple[str, str, str], Account] = {}
-        self._parts: dict[CounterKey, Part] = {}
-        self._stored: dict[CounterKey, int] = {}
-        self._changed: set[CounterKey] = set()
-        self._waiting: list[tuple[Value, ...]] = []
-        self._duplicates = 0
 
-    def report(self, item: UsageItem) -> Measurement:
-        """Count one item, unless its key was counted before."""
-        account = self._account(item)
-        current = account.period_at(self._now)
-        created_at = self._now if item.created_at is None else item.created_at
-        own = current if created_at == self._now else account.period_at(created_at)
-        counter = account.counter(own)
-        part = self._part(counter)
-        delta = item.value if item.behavior == "DELTA" else CONTEXT.subtract(item.value, part.sum)
-        claim = Claim(ids.new_id(), format(delta, "f"), self._now, created_at)
-        first = self._claim(item, claim)
-        if first is None:
-            self._count(item, claim, delta, counter, part)
-        else:
-            self._duplicates += 1
-            claim, own = first, account.period_at(first.created_at)
-        return _measurement(account, claim, own, current, self._part(account.counter(current)).sum)
-
-    def write(self) -> None:
-        """Everything that the items changed."""
-        transaction = self._transaction
-        stored = [key for key in self._changed if key in self._stored]
-        rewrite_counters(transaction, ((self._stored[key], self._parts[key]) for key in stored))
-        if len(stored) < len(self._changed):
-            new = self._changed.difference(stored)
-            write_counters(transaction, ((key, self._parts[key]) for key in new))
-        transaction.run_many(INSERT_WAITING, self._waiting)
-        accepted = len(self._waiting) + self._duplicates
-        if not transaction.run(ADD_TO_LEDGER, accepted, self._duplicates, self._environment):
-            transaction.run(OPEN_LEDGER, self._environment, accepted, self._duplicates)
-
-    def _account(self, item: UsageItem) -> Account:
-        scope = (item.customer, item.resource, item.feature)
-        known = self._accounts.get(scope)
-        if known is None:
-            if self._rules.customer(self._transaction, self._environment, item.customer) is None:
-                raise NotFound(
-                    f"customer {item.customer!r} does not exist", code="CustomerNotFound"
-                )
-            known = self._accounts[scope] = open_account(
-                self._transaction, self._rules, self._environment, item.customer, item.resource,
-                _reported(self._features.get(item.feature), item.feature),
-            )  # fmt: skip
-        return known
-
-    def _claim(self, item: UsageItem, claim: Claim) -> Claim | None:
-        """The first claim of the item's key; None when this is it, or there is no key."""
-        if item.key is None:
-            return None
-        key = hash_of(self._environment, item.customer, item.resource, item.feature, item.key)
-        return claim_key(self._transaction, self._environment, key, claim, self._first_live)
-
-    def _count(
-        self, item: UsageItem, claim: Claim, delta: Decimal, counter: CounterKey, part: Part
-    ) -> None:
-        total = CONTEXT.add(part.sum, delta)
-        _check_range(item, delta, total)
-        self._parts[counter] = Part(part.count + 1, total)
-        self._changed.add(counter)
-        self._waiting.append((
-            self._environment, claim.id, item.customer, item.resource, item.feature, claim.value,
-            item.key, claim.created_at, self._now, item.dimensions,
-        ))  # fmt: skip
-
-    def _part(self, counter: CounterKey) -> Part:
-        known = self._parts.get(counter)
-        if known is None:
-            found = find_counter(self._transaction, counter)
-            if found is not None:
-                self._stored[counter] = found.id
-            known = self._parts[counter] = Part() if found is None else found.part
-        return known
+def _record(page: Page, slip: _Slip, now: Instant) -> Claim:
+    item, part = slip.item, page.part(slip.own_counter)
+    delta = item.value if item.behavior == "DELTA" else CONTEXT.subtract(item.value, part.sum)
+    total = CONTEXT.add(part.sum, delta)
+    _check_range(item, delta, total)
+    claim = Claim(ids.new_id(), format(delta, "f"), now, slip.created_at)
+    page.count(slip.own_counter, Part(part.count + 1, total), Entry(
+        claim.id, item.customer, item.resource, item.feature, claim.value, item.key,
+        claim.created_at, now, item.dimensions,
+    ))  # fmt: skip
+    return claim
 
 
 def _reported(feature: FeatureRules | None, name: str) -> FeatureRules:
@@ -220,9 +247,8 @@ def _check_range(item: UsageItem, delta: Decimal, total: Decimal) -> None:
         )
 
 
-def _measurement(
-    account: Account, claim: Claim, own: Period | None, current: Period | None, total: Decimal
-) -> Measurement:
+def _measurement(slip: _Slip, claim: Claim, own: Period | None, total: Decimal) -> Measurement:
+    account, current = slip.holder.account, slip.holder.current
     return Measurement(
         id=claim.id,
         customer_id=account.customer,

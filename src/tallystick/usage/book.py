@@ -1,0 +1,125 @@
+"""The book that reports are entered in: read at once for many calls, and written at once.
+
+Owns: the rows that a group of reports reads and changes (counters, claims of keys, reports that
+wait for the archive, the ledger of what was accepted), with a handful of statements however many
+reports there are. Promises: nothing is written before ``write``; the changes of a call that fails
+are dropped by not entering its page.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from tallystick.clock import Instant
+from tallystick.core.parts import Part
+from tallystick.store import Transaction
+from tallystick.store.many_rows import for_many, run_rows
+from tallystick.usage.counters import CounterKey, read_counters, write_counters
+from tallystick.usage.keys import Claim, find_claims, write_claims
+
+INSERT_WAITING: Final = for_many(
+    "INSERT INTO reports_waiting (environment, id, customer, resource, feature, value, key, "
+    "created_at, received_at, dimensions) VALUES {rows}",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+)
+
+ADD_TO_LEDGER: Final = """
+INSERT INTO totals (environment, accepted_reports, duplicate_reports) VALUES (?, ?, ?)
+ON CONFLICT (environment) DO UPDATE
+SET accepted_reports = totals.accepted_reports + excluded.accepted_reports,
+    duplicate_reports = totals.duplicate_reports + excluded.duplicate_reports
+"""
+
+
+class Entry(NamedTuple):
+    """One report as it waits for the archive; ``value`` is the delta as decimal text."""
+
+    id: str
+    customer: str
+    resource: str
+    feature: str
+    value: str
+    key: str | None
+    created_at: Instant
+    received_at: Instant
+    dimensions: str
+
+
+class Book:
+    """What a group of calls reads and changes."""
+
+    def __init__(self, transaction: Transaction, first_live: Instant | int) -> None:
+        """Keys claimed before ``first_live`` are free again."""
+        self._transaction = transaction
+        self._first_live = first_live
+        self._parts: dict[CounterKey, Part] = {}
+        self._claims: dict[bytes, Claim] = {}
+        self._pages: list[Page] = []
+
+    def read(self, counters: Iterable[CounterKey], keys: Iterable[bytes]) -> None:
+        """Look up what the pages will ask for; what is not found counts nothing, or is free."""
+        self._parts |= read_counters(self._transaction, counters)
+        self._claims |= find_claims(self._transaction, keys, self._first_live)
+
+    def part(self, counter: CounterKey) -> Part:
+        """What a counter holds, with all pages entered so far."""
+        return self._parts.get(counter) or Part()
+
+    def claim(self, key: bytes) -> Claim | None:
+        """Who claimed a key first, if anyone did."""
+        return self._claims.get(key)
+
+    def enter(self, page: Page) -> None:
+        """Make a page's changes part of the book."""
+        self._pages.append(page)
+        self._parts |= page.parts
+        self._claims |= page.claims
+
+    def write(self) -> None:
+        """Everything that the pages changed."""
+        transaction, pages = self._transaction, self._pages
+        changed = dict.fromkeys(counter for page in pages for counter in page.parts)
+        write_counters(transaction, [(counter, self._parts[counter]) for counter in changed])
+        run_rows(transaction, INSERT_WAITING, [
+            (page.environment, *entry) for page in pages for entry in page.entries
+        ])  # fmt: skip
+        write_claims(transaction, [
+            (page.environment, key, claim) for page in pages for key, claim in page.claims.items()
+        ])  # fmt: skip
+        self._write_ledger()
+
+    def _write_ledger(self) -> None:
+        accepted: Counter[str] = Counter()
+        duplicates: Counter[str] = Counter()
+        for page in self._pages:
+            accepted[page.environment] += len(page.entries) + page.duplicates
+            duplicates[page.environment] += page.duplicates
+        for environment, number in accepted.items():
+            self._transaction.run(ADD_TO_LEDGER, environment, number, duplicates[environment])
+
+
+class Page:
+    """What one call changes; of no effect until the book enters it."""
+
+    def __init__(self, book: Book, environment: str) -> None:
+        self._book = book
+        self.environment = environment
+        self.parts: dict[CounterKey, Part] = {}
+        self.claims: dict[bytes, Claim] = {}
+        self.entries: list[Entry] = []
+        self.duplicates = 0
+
+    def part(self, counter: CounterKey) -> Part:
+        """What a counter holds, with this page's own changes."""
+        return self.parts.get(counter) or self._book.part(counter)
+
+    def claim(self, key: bytes) -> Claim | None:
+        """Who claimed a key first, this page included."""
+        return self.claims.get(key) or self._book.claim(key)
+
+    def count(self, counter: CounterKey, part: Part, entry: Entry) -> None:
+        """One report more: ``part`` is what its counter holds from then on."""
+        self.parts[counter] = part
+        self.entries.append(entry)
