@@ -23,9 +23,11 @@ API_KEY: Final = "server-of-the-tests-0123456789"
 DEADLINE_SECONDS: Final = 30.0
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
+def wait_until(
+    condition: Callable[[], object], what: str, seconds: float = DEADLINE_SECONDS
+) -> None:
     """Return as soon as ``condition`` holds; fail naming ``what`` when it never does."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.005)

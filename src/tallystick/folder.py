@@ -89,7 +89,7 @@ class DataFolder:
         """Make the folder and its parts; raises ``OperatorError`` when it cannot be written."""
         try:
             for folder in (self.path, self.archive, self.keys, self.run):
-                folder.mkdir(parents=True, exist_ok=True)
+                _make(folder)
             self._try_writing()
         except FileExistsError as error:
             raise OperatorError(
@@ -114,3 +114,17 @@ class DataFolder:
         finally:
             with contextlib.suppress(OSError):
                 probe.unlink()
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, and those above it, with names that survive loss of power."""
+    if folder.is_dir():
+        return
+    if not folder.parent.exists():
+        _make(folder.parent)
+    folder.mkdir(exist_ok=True)
+    descriptor = os.open(folder.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
