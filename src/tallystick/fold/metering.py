@@ -26,20 +26,28 @@ from tallystick.entitlements.loading import FeatureRules
 from tallystick.entitlements.rules import Rules
 from tallystick.fold.batch import Batch
 from tallystick.fold.owner import Owner
-from tallystick.fold.slots import CHANGES_SINCE, Slot, Slots
+from tallystick.fold.slots import CHANGES_SINCE, Slot, Slots, counts_values
+from tallystick.fold.standing import Seen, Standing
 from tallystick.keys.hashing import key_hash, key_hash_sql
 from tallystick.keys.key_set import KeySet
 from tallystick.metering.aggregate import DISTINCT_SQL, GROUPED_SQL
 from tallystick.metering.compile import CompiledMeter, compile_meter, union_of
-from tallystick.store import Transaction
+from tallystick.store import Transaction, Value
 from tallystick.usage.counters import (
     CounterKey,
     StoredCounter,
+    insert_counter,
     rewrite_counters,
-    write_counters,
 )
 
 UNIQUE_TAG = "tallystick-unique-1"
+
+CREATE_NONE_MEASURED = """
+CREATE OR REPLACE TEMP TABLE measured (
+    meter_no INTEGER, environment VARCHAR, customer VARCHAR, resource VARCHAR, event_time TIMESTAMP,
+    number DECIMAL(38, 9), text VARCHAR
+)
+"""
 
 # What the matches of each (meter, customer, resource) add up to, and the range of their times.
 CREATE_TOUCHED = """
@@ -53,10 +61,13 @@ FROM (
 )
 """
 
-TOUCHED = """
-SELECT meter_no, customer, resource, first_us, last_us, count, sum, minimum, maximum
-FROM touched ORDER BY key_no
+# What the standing counters did not settle.
+UNSETTLED = """
+SELECT key_no, meter_no, customer, resource, first_us, last_us, count, sum, minimum, maximum
+FROM touched WHERE key_no NOT IN (SELECT key_no FROM settled)
 """
+
+TOUCHED_CUSTOMER = "SELECT count(*) FROM touched WHERE customer = ?"
 
 # The matches that the sums of ``touched`` do not settle, with the periods they may fall into.
 CREATE_PERIODS = """
@@ -98,9 +109,7 @@ class Target(NamedTuple):
     @property
     def unique(self) -> bool:
         """Whether values are counted once each, rather than added up."""
-        return self.feature.meter is not None and (
-            self.feature.meter.aggregation.function == "UNIQUE"
-        )
+        return counts_values(self.feature)
 
 
 Finder = Callable[[Target, str, str], Slot | None]
@@ -118,35 +127,53 @@ class Split(NamedTuple):
 
 @dataclass(slots=True)
 class Measured:
-    """What a relation of events adds up to under the rules known at ``seq``."""
+    """What a relation of events adds up to under the rules known at ``seq``.
+
+    ``parts`` is what was settled by rules, one counter at a time; what belongs to standing counters
+    is in the table ``settled``.
+    """
 
     seq: int
-    asked: set[tuple[str, str]] = field(default_factory=set)
-    """(environment, customer) whose rules were asked, and (environment, '') of each environment: a
-    meter that appears meanwhile must not miss these events."""
+    environments: frozenset[str]
+    """Also those without a meter: one that appears meanwhile must not miss these events."""
     parts: dict[CounterKey, tuple[Slot, Part]] = field(default_factory=dict)
     unique_hi: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     unique_lo: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    written: list[tuple[CounterKey, Slot, StoredCounter]] = field(default_factory=list)
+    """The counters of ``parts`` as the transaction leaves them."""
 
-    def add_to_counters(self, transaction: Transaction) -> dict[CounterKey, StoredCounter]:
-        """Write the parts into their counters; returns the rows that existed, as they are then."""
-        known: dict[CounterKey, StoredCounter] = {}
-        new: list[tuple[CounterKey, Part]] = []
+    def add_to_counters(self, transaction: Transaction) -> int:
+        """Write the parts into their counters; returns how many."""
+        known: list[StoredCounter] = []
+        self.written = []
         for key, (slot, part) in self.parts.items():
             found = slot.counter(transaction, key)
             if found is None:
-                new.append((key, part))
+                stored = StoredCounter(insert_counter(transaction, key, part), part)
             else:
-                known[key] = StoredCounter(found.id, found.part.merge(part))
-        rewrite_counters(transaction, sorted(known.values(), key=_first))
-        write_counters(transaction, sorted(new, key=_first))
-        return known
+                stored = StoredCounter(found.id, found.part.merge(part))
+                known.append(stored)
+            self.written.append((key, slot, stored))
+        rewrite_counters(transaction, sorted(known, key=_first))
+        return len(self.written)
 
-    def remember(self, rows: Mapping[CounterKey, StoredCounter]) -> None:
-        """After the commit: the slots know what their counters hold."""
-        for key, (slot, _) in self.parts.items():
-            if key == slot.key:
-                slot.stored = rows.get(key)
+    def remember(self) -> list[Seen]:
+        """After the commit: UNIQUE slots know their counters; what else stands from now on."""
+        seen = []
+        for key, slot, stored in self.written:
+            is_present = key == slot.key
+            if not slot.unique:
+                seen.append(_seen(key, slot, stored, stands=is_present))
+            elif is_present:
+                slot.stored = stored
+        return seen
+
+
+def _seen(key: CounterKey, slot: Slot, stored: StoredCounter, *, stands: bool) -> Seen:
+    return Seen(
+        key.environment, key.feature, key.customer, key.resource, slot.start, slot.stop,
+        stored.id if stands else -1, stored.part,
+    )  # fmt: skip
 
 
 class Meterer:
@@ -163,42 +190,53 @@ class Meterer:
         self._connection = connection
         self._rules = rules
         self._slots = Slots(rules)
+        self._standing = Standing(connection)
         self._owner = owner
 
     def measure_batch(self, transaction: Transaction, batch: Batch) -> Measured:
         """What the batch in ``events`` adds to the counters that stand."""
-        seq = self._slots.follow(transaction)
+        seq = self._slots.follow(transaction, self._standing)
         targets = self._targets_of(transaction, batch)
 
         def find(target: Target, customer: str, resource: str) -> Slot | None:
             return self._slots.find(
-                transaction, target.environment, customer, resource, target.feature.id
+                transaction, target.environment, customer, resource, target.feature
             )
 
-        return self.measure(seq, batch.environments, targets, find)
+        measured = Measured(seq, frozenset(batch.environments))
+        self._match(targets)
+        self._standing.settle([(target.environment, target.feature.id) for target in targets])
+        self._add_up(targets, find, measured)
+        return measured
 
     def measure(
-        self, seq: int, environments: Sequence[str], targets: Sequence[Target], find: Finder
+        self, seq: int, environment: str, targets: Sequence[Target], find: Finder
     ) -> Measured:
-        """Run the targets' meters over ``events``; ``find`` says where matches go."""
-        measured = Measured(seq, {(environment, "") for environment in environments})
-        if not targets:
-            return measured
+        """What ``events``, a piece of the archive, add to the counters that ``find`` names."""
+        measured = Measured(seq, frozenset((environment,)))
         self._match(targets)
-        splits = self._settle(targets, find, measured)
-        if splits:
-            self._place(splits)
-            self._group(splits, measured)
-            self._count_uniques(splits, measured)
+        self._standing.settle_none()
+        self._add_up(targets, find, measured)
         return measured
+
+    def write(self, transaction: Transaction, measured: Measured) -> int:
+        """Write all counters of the last ``measure_batch`` or ``measure``; returns how many."""
+        return self._standing.write(transaction) + measured.add_to_counters(transaction)
+
+    def keep(self, measured: Measured) -> None:
+        """After the commit of a batch: memory follows what is durable."""
+        self._standing.keep(measured.remember())
 
     def changed_since(self, transaction: Transaction, measured: Measured) -> bool:
         """Whether a rule that ``measured`` used changed after it was asked."""
-        environments = {environment for environment, _ in measured.asked}
         return any(
-            change in measured.asked or (change[1] == "" and change[0] in environments)
-            for change in transaction.all(CHANGES_SINCE, measured.seq)
+            environment in measured.environments and (not customer or self._touched(customer))
+            for environment, customer in transaction.all(CHANGES_SINCE, measured.seq)
         )
+
+    def _touched(self, customer: Value) -> bool:
+        (row,) = self._connection.execute(TOUCHED_CUSTOMER, [customer]).fetchall()
+        return bool(row[0])
 
     def write_uniques(self, measured: Measured) -> FileDraft | None:
         """The UNIQUE values that are new as a durable key run; None when there are none."""
@@ -226,7 +264,11 @@ class Meterer:
         return targets
 
     def _match(self, targets: Sequence[Target]) -> None:
-        """Make ``measured``: the matches of all targets, in one statement."""
+        """Make ``measured``, the matches of all targets in one statement, and ``touched``."""
+        if not targets:
+            self._connection.execute(CREATE_NONE_MEASURED)
+            self._connection.execute(CREATE_TOUCHED)
+            return
         by_relation: dict[str, list[tuple[int, CompiledMeter]]] = {}
         for number, target in enumerate(targets):
             assert target.feature.meter is not None
@@ -242,15 +284,21 @@ class Meterer:
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE measured AS {union}", values)
         self._connection.execute(CREATE_TOUCHED)
 
+    def _add_up(self, targets: Sequence[Target], find: Finder, measured: Measured) -> None:
+        splits = self._settle(targets, find, measured)
+        if splits:
+            self._place(splits)
+            self._group(splits, measured)
+            self._count_uniques(splits, measured)
+
     def _settle(
         self, targets: Sequence[Target], find: Finder, measured: Measured
     ) -> dict[int, Split]:
         """Take over the sums of keys within one period; returns the others by key number."""
         splits = {}
-        for key_no, row in enumerate(self._connection.execute(TOUCHED).fetchall()):
-            meter_no, customer, resource, first, last, count, total, minimum, maximum = row
+        for row in self._connection.execute(UNSETTLED).fetchall():
+            key_no, meter_no, customer, resource, first, last, count, total, minimum, maximum = row
             target = targets[meter_no]
-            measured.asked.add((target.environment, customer))
             slot = find(target, customer, resource)
             if slot is None:
                 continue

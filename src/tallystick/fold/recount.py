@@ -160,9 +160,12 @@ class Recounter:
         def find(target: Target, customer: str, resource: str) -> Slot | None:
             scope = (recount.environment, customer, resource, target.feature.id)
             segments = self._rules.segments(transaction, *scope)
-            return Slot(CounterKey(*scope, recount.id, 0), segments) if segments else None
+            if not segments:
+                return None
+            key = CounterKey(*scope, recount.id, 0)
+            return Slot(key, segments, unique=target.unique)
 
-        return self._meterer.measure(seq, [recount.environment], targets, find)
+        return self._meterer.measure(seq, recount.environment, targets, find)
 
     def _features(self, transaction: Transaction, recount: Recount) -> list[FeatureRules]:
         """The features this recount rebuilds.
@@ -208,7 +211,7 @@ class Recounter:
             self._owner.confirm(transaction)
             if self._meterer.changed_since(transaction, measured):
                 return
-            measured.add_to_counters(transaction)
+            self._meterer.write(transaction, measured)
             named = None if uniques is None else add_file(transaction, uniques, self._clock.now())
             transaction.run(MOVE, chunk.position, chunk.file, chunk.row_next or 0, recount.id)
             reach("recount.before_commit")

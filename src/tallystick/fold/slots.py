@@ -14,7 +14,9 @@ from typing import cast
 
 from tallystick.clock import Instant
 from tallystick.core.periods import Segment, period_at
+from tallystick.entitlements.loading import FeatureRules
 from tallystick.entitlements.rules import Rules
+from tallystick.fold.standing import Standing
 from tallystick.store import Transaction
 from tallystick.usage.counters import CounterKey, StoredCounter, find_counter
 
@@ -26,15 +28,17 @@ CHANGES_SINCE = "SELECT environment, customer FROM changes WHERE seq > ?"
 class Slot:
     """A counter that stands ready: [start, stop) are the event times it counts, in microseconds.
 
-    ``stored`` is its row by the last commit; None when it has none, or it was not read yet.
+    ``stored`` is its row by the last commit, kept for UNIQUE counters only: the others stand in
+    ``standing``, and what was stored here would not follow.
     """
 
-    __slots__ = ("key", "segments", "start", "stop", "stored")
+    __slots__ = ("key", "segments", "start", "stop", "stored", "unique")
 
-    def __init__(self, key: CounterKey, segments: tuple[Segment, ...]) -> None:
+    def __init__(self, key: CounterKey, segments: tuple[Segment, ...], *, unique: bool) -> None:
         """``key`` names the counter but for its period, which ``turn_to`` sets."""
         self.key = key
         self.segments = segments
+        self.unique = unique
         self.start = 0
         self.stop = 0
         self.stored: StoredCounter | None = None
@@ -56,6 +60,11 @@ class Slot:
         return find_counter(transaction, key)
 
 
+def counts_values(feature: FeatureRules) -> bool:
+    """Whether a feature's meter counts values once each, rather than adding up."""
+    return feature.meter is not None and feature.meter.aggregation.function == "UNIQUE"
+
+
 class Slots:
     """The slots of one worker."""
 
@@ -67,19 +76,27 @@ class Slots:
         )
         self._count = 0
 
-    def follow(self, transaction: Transaction) -> int:
-        """Forget what changed; returns the number of the newest change."""
+    def follow(self, transaction: Transaction, standing: Standing) -> int:
+        """Forget what changed, here and there; returns the number of the newest change."""
         seq = self._rules.refresh(transaction)
         if seq < self._seq or self._seq < 0:
             self._forget_all()
+            standing.forget_all()
         elif seq > self._seq:
-            for environment, customer in transaction.all(CHANGES_SINCE, self._seq):
-                self._forget(cast("str", environment), cast("str", customer))
+            changes = transaction.all(CHANGES_SINCE, self._seq)
+            for environment, customer in cast("list[tuple[str, str]]", changes):
+                self._forget(environment, customer)
+            standing.forget(cast("list[tuple[str, str]]", changes))
         self._seq = seq
         return seq
 
     def find(
-        self, transaction: Transaction, environment: str, customer: str, resource: str, feature: str
+        self,
+        transaction: Transaction,
+        environment: str,
+        customer: str,
+        resource: str,
+        feature: FeatureRules,
     ) -> Slot | None:
         """The slot of a customer's feature; None when nothing may be counted now: no rule ever
         held, or a recount is open, which reads the same events from the archive."""
@@ -90,24 +107,29 @@ class Slots:
             self._shrink()
         else:
             self._customers.move_to_end(owner)
-        place = (resource, feature)
+        place = (resource, feature.id)
         if place not in slots:
             slots[place] = self._make(transaction, environment, customer, resource, feature)
             self._count += 1
         return slots[place]
 
     def _make(
-        self, transaction: Transaction, environment: str, customer: str, resource: str, feature: str
+        self,
+        transaction: Transaction,
+        environment: str,
+        customer: str,
+        resource: str,
+        feature: FeatureRules,
     ) -> Slot | None:
         rules = self._rules
-        if rules.pending(transaction, environment, customer, feature) is not None:
+        if rules.pending(transaction, environment, customer, feature.id) is not None:
             return None
-        segments = rules.segments(transaction, environment, customer, resource, feature)
+        segments = rules.segments(transaction, environment, customer, resource, feature.id)
         if not segments:
             return None
-        generation = rules.generation(transaction, environment, customer, feature)
-        key = CounterKey(environment, customer, resource, feature, generation, Instant(0))
-        return Slot(key, segments)
+        generation = rules.generation(transaction, environment, customer, feature.id)
+        key = CounterKey(environment, customer, resource, feature.id, generation, Instant(0))
+        return Slot(key, segments, unique=counts_values(feature))
 
     def _forget(self, environment: str, customer: str) -> None:
         if customer:

@@ -11,8 +11,8 @@ events and counters; a request that cannot be folded stops nobody else (``quaran
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -38,7 +38,6 @@ from tallystick.inbox.inbox import Inbox, InboxRequest
 from tallystick.keys.key_set import KeySet
 from tallystick.keys.merge import bucket_of, first_live_bucket
 from tallystick.store import Store
-from tallystick.usage.counters import CounterKey, StoredCounter
 
 KNOWN_CUSTOMERS_MAX = 200_000
 FATAL = (duckdb.FatalException, duckdb.InternalException, MemoryError)
@@ -70,9 +69,9 @@ class Done:
 
     through: int
     events: int = 0
+    counters: int = 0
     named: Sequence[ManifestFile] = ()
     measured: Measured | None = None
-    rows: Mapping[CounterKey, StoredCounter] = field(default_factory=dict)
     customers: Set[tuple[str, str]] = frozenset()
 
 
@@ -235,7 +234,7 @@ class Fold:
                 raise LostOwnership("the folded position moved without this worker")
             if self._meterer.changed_since(transaction, measured):
                 raise RulesChanged
-            rows = measured.add_to_counters(transaction)
+            counters = self._meterer.write(transaction, measured)
             remember_customers(transaction, written.customers)
             named = [add_file(transaction, draft, now) for draft in drafts if draft is not None]
             write_totals(
@@ -248,7 +247,8 @@ class Fold:
             move_position(transaction, through)
             reach("fold.before_commit")
         reach("fold.after_commit")
-        return Done(through, len(written.batch.env_nos), named, measured, rows, written.customers)
+        events = len(written.batch.env_nos)
+        return Done(through, events, counters, named, measured, written.customers)
 
     def _adopt(self, done: Done) -> None:
         """After the commit: memory follows what is durable. An error here is nobody's request's;
@@ -260,8 +260,8 @@ class Fold:
             elif file.kind == "uniques":
                 self._meterer.uniques.add(file)
         if done.measured is not None:
-            done.measured.remember(done.rows)
-            self._adapt(done.events, len(done.measured.parts))
+            self._meterer.keep(done.measured)
+            self._adapt(done.events, done.counters)
         if len(self._known_customers) > KNOWN_CUSTOMERS_MAX:
             self._known_customers.clear()
         self._known_customers |= done.customers

@@ -60,6 +60,12 @@ WRITE_COUNTERS = for_many(
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 )
 
+INSERT_COUNTER = """
+INSERT INTO counters (environment, customer, resource, feature, generation, period_start,
+                      count, sum, minimum, maximum)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
 REWRITE_COUNTER = """
 UPDATE counters SET count = ?, sum = ?, minimum = ?, maximum = ? WHERE id = ?
 """
@@ -94,6 +100,11 @@ def write_counters(transaction: Transaction, parts: Iterable[tuple[CounterKey, P
     """Set counters to what they hold from now on, by name; each at most once."""
     rows = [key + row_of_part(part) for key, part in parts]
     run_rows(transaction, WRITE_COUNTERS, rows)
+
+
+def insert_counter(transaction: Transaction, key: CounterKey, part: Part) -> int:
+    """A new counter; returns the number of its row."""
+    return transaction.insert(INSERT_COUNTER, *key, *row_of_part(part))
 
 
 def rewrite_counters(transaction: Transaction, parts: Iterable[tuple[int, Part]]) -> None:
