@@ -65,10 +65,10 @@ STORE_BUSY_SECONDS_MAX: Final = 5.0
 
 # --- fold --------------------------------------------------------------------------------------
 STEP_EVENTS_MIN: Final = 2_000
-STEP_EVENTS_MAX: Final = 50_000
+STEP_EVENTS_MAX: Final = 100_000
 STEP_BYTES_MAX: Final = 32 * MIB
 """Bytes of inbox rows in one step; at least one row always fits."""
-STEP_COUNTERS_TARGET: Final = 20_000
+STEP_COUNTERS_TARGET: Final = 30_000
 """Counters one step aims to write, so that its write transaction stays short."""
 TRICKLE_SECONDS_MAX: Final = 0.12
 """How long a few events may wait for company before they are folded."""

@@ -28,7 +28,7 @@ from tallystick.fold.batch import Batch
 from tallystick.fold.owner import Owner
 from tallystick.fold.slots import CHANGES_SINCE, Slot, Slots, counts_values
 from tallystick.fold.standing import Seen, Standing
-from tallystick.keys.hashing import key_hash, key_hash_sql
+from tallystick.keys.hashing import key_hash_sql
 from tallystick.keys.key_set import KeySet
 from tallystick.metering.aggregate import DISTINCT_SQL, GROUPED_SQL
 from tallystick.metering.compile import CompiledMeter, compile_meter, union_of
@@ -123,6 +123,13 @@ class Split(NamedTuple):
     unique: bool
     first: int
     last: int
+
+    def periods(self) -> Iterable[tuple[int, int]]:
+        """Where counting begins and ends in each period that the matches may fall into."""
+        if self.slot.start <= self.first and self.last < self.slot.stop:
+            return ((self.slot.start, self.slot.stop),)
+        between = periods_between(self.slot.segments, self.first, self.last)
+        return ((period.counted_from, period.counted_until) for period in between)
 
 
 @dataclass(slots=True)
@@ -313,9 +320,9 @@ class Meterer:
     def _place(self, splits: Mapping[int, Split]) -> None:
         """Make ``matched`` and ``periods`` of the keys that need placing one by one."""
         rows = [
-            (key_no, period.counted_from, period.counted_until)
+            (key_no, start, stop)
             for key_no, split in splits.items()
-            for period in periods_between(split.slot.segments, split.first, split.last)
+            for start, stop in split.periods()
         ]
         columns = np.array(rows, dtype=np.int64).reshape(-1, 3)
         self._starts = columns[:, :2]
@@ -336,7 +343,7 @@ class Meterer:
             slot = splits[key_no].slot
             if not splits[key_no].unique:
                 part = Part(count, total if total is not None else ZERO, minimum, maximum)
-                measured.parts[slot.key._replace(period_start=start)] = (slot, part)
+                measured.parts[slot.key_at(start)] = (slot, part)
 
     def _count_uniques(self, splits: Mapping[int, Split], measured: Measured) -> None:
         """Count the values that no earlier event of their counter had."""
@@ -354,16 +361,12 @@ class Meterer:
         numbers = np.ma.getdata(found["counter_no"])[new]
         for number, count in zip(*np.unique(numbers, return_counts=True), strict=True):
             _, start, slot = counters[int(number)]
-            key = slot.key._replace(period_start=start)
-            measured.parts[key] = (slot, Part(count=int(count)))
+            measured.parts[slot.key_at(start)] = (slot, Part(count=int(count)))
         measured.unique_hi, measured.unique_lo = hi[new], lo[new]
 
     def _fill_counters_of(self, counters: Sequence[tuple[int, int, Slot]]) -> None:
         """Make ``counters_of``: what a UNIQUE value is hashed together with."""
-        names = [
-            key_hash(*map(str, slot.key._replace(period_start=start))).hex()
-            for _, start, slot in counters
-        ]
+        names = [slot.name_at(start) for _, start, slot in counters]
         columns = {
             "counter_no": np.arange(len(counters), dtype=np.int64),
             "key_no": np.array([row[0] for row in counters], dtype=np.int32),

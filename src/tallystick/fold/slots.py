@@ -17,6 +17,7 @@ from tallystick.core.periods import Segment, period_at
 from tallystick.entitlements.loading import FeatureRules
 from tallystick.entitlements.rules import Rules
 from tallystick.fold.standing import Standing
+from tallystick.keys.hashing import key_hash
 from tallystick.store import Transaction
 from tallystick.usage.counters import CounterKey, StoredCounter, find_counter
 
@@ -32,7 +33,7 @@ class Slot:
     ``standing``, and what was stored here would not follow.
     """
 
-    __slots__ = ("key", "segments", "start", "stop", "stored", "unique")
+    __slots__ = ("_name", "key", "segments", "start", "stop", "stored", "unique")
 
     def __init__(self, key: CounterKey, segments: tuple[Segment, ...], *, unique: bool) -> None:
         """``key`` names the counter but for its period, which ``turn_to`` sets."""
@@ -42,6 +43,7 @@ class Slot:
         self.start = 0
         self.stop = 0
         self.stored: StoredCounter | None = None
+        self._name = ""
 
     def turn_to(self, instant: int) -> bool:
         """Stand ready for the period of an instant; False when no rule holds then."""
@@ -51,13 +53,30 @@ class Slot:
         self.start, self.stop = period.counted_from, period.counted_until
         self.key = self.key._replace(period_start=self.start)
         self.stored = None
+        self._name = ""
         return True
+
+    def key_at(self, start: int) -> CounterKey:
+        """The counter of the period in which counting began at ``start``."""
+        return self.key if start == self.start else self.key._replace(period_start=start)
+
+    def name_at(self, start: int) -> str:
+        """A short name of that counter, with which its UNIQUE values are hashed."""
+        if start != self.start:
+            return _name_of(self.key_at(start))
+        if not self._name:
+            self._name = _name_of(self.key)
+        return self._name
 
     def counter(self, transaction: Transaction, key: CounterKey) -> StoredCounter | None:
         """The row of counter ``key`` of this slot, read only when it is not known."""
         if key == self.key and self.stored is not None:
             return self.stored
         return find_counter(transaction, key)
+
+
+def _name_of(key: CounterKey) -> str:
+    return key_hash(*map(str, key)).hex()
 
 
 def counts_values(feature: FeatureRules) -> bool:
