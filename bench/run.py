@@ -291,7 +291,7 @@ def scenarios(events_sent: int) -> tuple[Scenario, ...]:
 
 
 def run(
-    seconds: float, only: str, targets: tuple[str, ...], events_sent: int
+    seconds: float, only: str, targets: tuple[str, ...], events_sent: int, workers: int
 ) -> list[Result]:
     """Measure every scenario on the servers asked for."""
     chosen = [scenario for scenario in scenarios(events_sent) if only in scenario.work]
@@ -299,7 +299,7 @@ def run(
     for target, start in (("tallystick", servers.tallystick), ("home_made", servers.home_made)):
         if target not in targets:
             continue
-        with start() as server:
+        with start(workers) as server:
             print(f"setting up {target}", file=sys.stderr)
             scene.set_up(server)
             for scenario in chosen:
@@ -347,10 +347,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each scenario")
     parser.add_argument("--only", default="", help="scenarios whose name contains this")
     parser.add_argument("--target", choices=["tallystick", "home_made"], action="append")
+    parser.add_argument("--workers", type=int, default=1, help="HTTP processes of each server")
     parser.add_argument("--events", type=int, default=1_000_000, help="in the memory scenario")
     arguments = parser.parse_args()
     targets = tuple(arguments.target or ("tallystick", "home_made"))
-    results = run(arguments.seconds, arguments.only, targets, arguments.events)
+    results = run(
+        arguments.seconds, arguments.only, targets, arguments.events, arguments.workers
+    )
     if not arguments.only:
         write(results, arguments.seconds)
     print(table(results))
