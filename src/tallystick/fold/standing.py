@@ -21,8 +21,10 @@ from tallystick.core.parts import Part
 from tallystick.store import Transaction, Value
 from tallystick.usage.counters import REWRITE_COUNTER
 
-STANDING_MAX: Final = 400_000
+STANDING_MAX: Final = 200_000
 """Counters kept; beyond it all are forgotten and come back as they are needed."""
+FEW: Final = 500
+"""So few counters are changed in place."""
 
 CREATE_STANDING = """
 CREATE OR REPLACE TEMP TABLE standing (
@@ -58,10 +60,22 @@ SELECT count, CAST(sum AS VARCHAR), CAST(minimum AS VARCHAR), CAST(maximum AS VA
 FROM settled ORDER BY id
 """
 
-KEEP_SETTLED = """
+KEEP_FEW_SETTLED = """
 UPDATE standing
 SET count = settled.count, sum = settled.sum, minimum = settled.minimum, maximum = settled.maximum
 FROM settled WHERE standing.id = settled.id
+"""
+
+# A new table rather than an UPDATE, which took up to 60 times as long once in a while (DuckDB 2.0).
+KEEP_SETTLED = """
+CREATE OR REPLACE TEMP TABLE standing AS
+SELECT standing.environment, standing.feature_no, standing.customer, standing.resource,
+       standing.start_us, standing.stop_us, standing.id,
+       coalesce(settled.count, standing.count) AS count,
+       coalesce(settled.sum, standing.sum) AS sum,
+       coalesce(settled.minimum, standing.minimum) AS minimum,
+       coalesce(settled.maximum, standing.maximum) AS maximum
+FROM standing LEFT JOIN settled ON standing.id = settled.id
 """
 
 FORGET_SEEN = """
@@ -101,6 +115,7 @@ class Standing:
         self._connection = connection
         self._feature_nos: dict[tuple[str, str], int] = {}
         self._count = 0
+        self._settled = 0
         connection.execute(CREATE_STANDING)
 
     def settle(self, features: Sequence[tuple[str, str]]) -> None:
@@ -120,17 +135,20 @@ class Standing:
         """Write what ``settled`` holds to the store; returns how many counters that were."""
         rows = cast("list[tuple[Value, ...]]", self._connection.execute(SETTLED).fetchall())
         transaction.run_many(REWRITE_COUNTER, rows)
+        self._settled = len(rows)
         return len(rows)
 
     def keep(self, seen: Sequence[Seen]) -> None:
         """After the commit: what was settled stands, and so does what was ``seen``."""
-        self._connection.execute(KEEP_SETTLED)
+        self._connection.execute(KEEP_FEW_SETTLED if self._settled < FEW else KEEP_SETTLED)
         if not seen:
             return
-        self._connection.register("seen", self._columns(seen))
-        self._connection.execute(FORGET_SEEN)
+        self._connection.register("seen_columns", self._columns(seen))
+        self._connection.execute("CREATE OR REPLACE TEMP TABLE seen AS SELECT * FROM seen_columns")
+        self._connection.unregister("seen_columns")
+        if self._count:
+            self._connection.execute(FORGET_SEEN)
         self._connection.execute(ADD_SEEN)
-        self._connection.unregister("seen")
         (row,) = self._connection.execute("SELECT count(*) FROM standing").fetchall()
         self._count = row[0]
         if self._count > STANDING_MAX:
