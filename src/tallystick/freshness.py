@@ -17,6 +17,7 @@ from typing import NamedTuple
 from tallystick.clock import Instant
 
 _LAYOUT = struct.Struct("<qqq")
+_READS_MAX = 1_000
 
 
 class Fresh(NamedTuple):
@@ -34,11 +35,16 @@ class Freshness:
         self._map = mapped_page(path, _LAYOUT.size)
 
     def read(self) -> Fresh:
-        """The latest pair; a torn one is read again (its sum does not fit)."""
-        while True:
+        """The latest pair; a torn one is read again (its sum does not fit).
+
+        Who wrote one that stays torn died over it: until the worker writes the next, nothing is
+        known to be counted.
+        """
+        for _ in range(_READS_MAX):
             position, as_of, check = _LAYOUT.unpack(self._map[:])
             if position + as_of == check:
                 return Fresh(position, Instant(as_of))
+        return Fresh(0, Instant(0))
 
     def write(self, position: int, as_of: Instant) -> None:
         """Tell everyone."""

@@ -11,6 +11,7 @@ from typing import cast
 
 import duckdb
 
+from tallystick.archive.drafts import Drafts
 from tallystick.archive.manifest import FileDraft, Kind, Way
 from tallystick.archive.relation import DUPLICATE_COLUMNS, EVENT_COLUMNS, copy_to_parquet
 
@@ -35,6 +36,10 @@ class Recorder:
         self._data_folder = data_folder
         self._epoch = epoch
         self._file_name = file_name
+
+    def drafts(self) -> Drafts:
+        """Takes charge of files until a transaction has named them."""
+        return Drafts(self._data_folder)
 
     def events(self, way: Way) -> FileDraft | None:
         """The table ``events`` as an archive file; None when it is empty."""

@@ -20,6 +20,7 @@ from typing import cast
 import duckdb
 
 from tallystick import limits
+from tallystick.archive.drafts import Drafts
 from tallystick.archive.manifest import ManifestFile, add_file, live_files
 from tallystick.archive.relation import EVENT_COLUMNS, quoted
 from tallystick.catalog.changes import NOT_BEGUN, queue_recount, record_change
@@ -206,18 +207,21 @@ class Recounter:
 
     def _commit(self, recount: Recount, chunk: Chunk, measured: Measured) -> None:
         """Add the chunk to the generation under construction, unless a rule changed meanwhile."""
-        uniques = self._meterer.write_uniques(measured)
-        with self._state.writing() as transaction:
-            self._owner.confirm(transaction)
-            if self._meterer.changed_since(transaction, measured):
-                return
-            self._meterer.write(transaction, measured)
-            named = None if uniques is None else add_file(transaction, uniques, self._clock.now())
-            transaction.run(MOVE, chunk.position, chunk.file, chunk.row_next or 0, recount.id)
-            reach("recount.before_commit")
+        with Drafts(self._data_folder) as drafts:
+            drafts.add(self._meterer.write_uniques(measured))
+            with self._state.writing() as transaction:
+                self._owner.confirm(transaction)
+                if self._meterer.changed_since(transaction, measured):
+                    return
+                self._meterer.write(transaction, measured)
+                now = self._clock.now()
+                named = [add_file(transaction, draft, now) for draft in drafts.files]
+                transaction.run(MOVE, chunk.position, chunk.file, chunk.row_next or 0, recount.id)
+                reach("recount.before_commit")
+                drafts.may_be_named = True
         reach("recount.after_commit")
-        if named:
-            self._meterer.uniques.add(named)
+        for file in named:
+            self._meterer.uniques.add(file)
 
     def _flip(self, recount: Recount) -> None:
         """Nothing is left to read: this generation is the valid one from here on."""

@@ -100,16 +100,18 @@ class ReportArchiver:
         self._connection.execute(CREATE_EVENTS, [str(self._lines_file)])
 
     def _commit(self, rows: Sequence[Row]) -> None:
-        draft = self._recorder.events("usage")
-        assert draft is not None
-        reach("reports.after_archive_file")
-        with self._state.writing() as transaction:
-            self._owner.confirm(transaction)
-            add_file(transaction, draft, self._clock.now())
-            last = rows[-1][0]
-            deleted = transaction.run(DELETE, last)
-            assert deleted == len(rows), "reports become visible in the order of seq"
-            write_totals(transaction, Counter(str(row[1]) for row in rows), {})
-            remember_customers(transaction, {(str(row[1]), str(row[2])) for row in rows})
-            reach("reports.before_commit")
+        with self._recorder.drafts() as drafts:
+            draft = drafts.add(self._recorder.events("usage"))
+            assert draft is not None
+            reach("reports.after_archive_file")
+            with self._state.writing() as transaction:
+                self._owner.confirm(transaction)
+                add_file(transaction, draft, self._clock.now())
+                last = rows[-1][0]
+                deleted = transaction.run(DELETE, last)
+                assert deleted == len(rows), "reports become visible in the order of seq"
+                write_totals(transaction, Counter(str(row[1]) for row in rows), {})
+                remember_customers(transaction, {(str(row[1]), str(row[2])) for row in rows})
+                reach("reports.before_commit")
+                drafts.may_be_named = True
         reach("reports.after_commit")

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallystick import limits
+from tallystick.archive.drafts import Drafts
 from tallystick.archive.manifest import FileDraft, ManifestFile, add_file
 from tallystick.clock import Clock, Instant
 from tallystick.errors import TallystickError
@@ -52,13 +53,10 @@ class RulesChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A step's files, durable and not yet named, and which events were new."""
+    """A step's batch whose files are durable and not yet named, and which events were new."""
 
     batch: Batch
     fresh: NDArray[np.bool_]
-    archive: FileDraft | None
-    keys: FileDraft | None
-    duplicates: FileDraft | None
     customers: set[tuple[str, str]]
     """(environment, customer) that this worker has not met before."""
 
@@ -182,29 +180,32 @@ class Fold:
             return self._pass_over(through)
         reach("fold.before_files")
         reach_each("fold.request", (request.position for request in wanted))
-        written = self._write(wanted)
-        while True:
-            with self._state.reading() as transaction:
-                measured = self._meterer.measure_batch(transaction, written.batch)
-            uniques = self._meterer.write_uniques(measured)
-            try:
-                return self._commit(written, measured, uniques, through)
-            except RulesChanged:
-                continue
+        with self._recorder.drafts() as drafts:
+            written = self._write(wanted, drafts)
+            while True:
+                with self._state.reading() as transaction:
+                    measured = self._meterer.measure_batch(transaction, written.batch)
+                uniques = drafts.add(self._meterer.write_uniques(measured))
+                try:
+                    return self._commit(written, measured, drafts, through)
+                except RulesChanged:
+                    drafts.give_up(uniques)
 
-    def _write(self, requests: Sequence[InboxRequest]) -> Written:
+    def _write(self, requests: Sequence[InboxRequest], drafts: Drafts) -> Written:
         batch, hi, lo = batches.load(self._connection, requests, self._lines_file)
         self._keys.forget_before(first_live_bucket(requests[0].received_at, self._window_us))
         fresh = self._keys.fresh(hi, lo)
         batches.keep(self._connection, fresh)
-        archive = self._recorder.events("event")
+        archive = drafts.add(self._recorder.events("event"))
         reach("fold.after_archive_file")
         bucket = self._bucket(requests[0])
-        keys = self._write_keys(requests, hi[fresh], lo[fresh], bucket) if archive else None
+        if archive is not None:
+            drafts.add(self._write_keys(requests, hi[fresh], lo[fresh], bucket))
         reach("fold.after_key_run")
-        duplicates = None if fresh.all() else self._recorder.duplicates(bucket)
+        if not fresh.all():
+            drafts.add(self._recorder.duplicates(bucket))
         present = set(batches.customers(self._connection))
-        return Written(batch, fresh, archive, keys, duplicates, present - self._known_customers)
+        return Written(batch, fresh, present - self._known_customers)
 
     def _write_keys(
         self,
@@ -220,15 +221,8 @@ class Fold:
             bucket=bucket, time_first=min(times), time_last=max(times),
         )  # fmt: skip
 
-    def _commit(
-        self,
-        written: Written,
-        measured: Measured,
-        uniques: FileDraft | None,
-        through: int,
-    ) -> Done:
+    def _commit(self, written: Written, measured: Measured, drafts: Drafts, through: int) -> Done:
         now = self._clock.now()
-        drafts = [written.archive, written.keys, written.duplicates, uniques]
         with self._state.writing() as transaction:
             if self._owner.confirm(transaction) != self._position:
                 raise LostOwnership("the folded position moved without this worker")
@@ -236,7 +230,7 @@ class Fold:
                 raise RulesChanged
             counters = self._meterer.write(transaction, measured)
             remember_customers(transaction, written.customers)
-            named = [add_file(transaction, draft, now) for draft in drafts if draft is not None]
+            named = [add_file(transaction, draft, now) for draft in drafts.files]
             write_totals(
                 transaction,
                 written.batch.counts(written.fresh),
@@ -246,6 +240,7 @@ class Fold:
                 quarantine.release(transaction, request)
             move_position(transaction, through)
             reach("fold.before_commit")
+            drafts.may_be_named = True
         reach("fold.after_commit")
         events = len(written.batch.env_nos)
         return Done(through, events, counters, named, measured, written.customers)

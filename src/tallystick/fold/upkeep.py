@@ -1,7 +1,8 @@
 """Upkeep: what may wait, in bounded steps beside the hot path.
 
 Owns: the turn each kind of upkeep gets. Promises: a step never holds the store longer than one
-short transaction; an abandoned merge leaves only a file that ``archive/garbage.py`` may delete.
+short transaction; what an abandoned merge leaves behind is deleted, at the latest by the next
+owner's ``archive/garbage.py``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 import duckdb
 
 from tallystick.archive import merge as archive_merge
+from tallystick.archive.drafts import Drafts
 from tallystick.archive.garbage import Collector
 from tallystick.archive.manifest import (
     FileDraft,
@@ -104,8 +106,11 @@ class Upkeep:
         draft = archive_merge.merge_files(
             self._connection, self._data_folder, files, name, self._owner.epoch
         )
-        with self._state.writing() as transaction:
-            archive_merge.commit_merge(
+        with (
+            Drafts(self._data_folder, draft) as drafts,
+            self._state.writing() as transaction,
+        ):
+            drafts.may_be_named = archive_merge.commit_merge(
                 transaction, draft, files, self._clock.now(), self._owner.confirm
             )
         reach("merge.after_commit")
@@ -139,12 +144,16 @@ class Upkeep:
     def _replace_runs(self, kind: Kind, files: Sequence[ManifestFile], draft: FileDraft) -> None:
         now = self._clock.now()
         reach("merge.after_file")
-        with self._state.writing() as transaction:
+        with (
+            Drafts(self._data_folder, draft) as drafts,
+            self._state.writing() as transaction,
+        ):
             self._owner.confirm(transaction)
             if not remove_files(transaction, list(files), now):
                 raise _Stale
             file = add_file(transaction, draft, now)
             reach("merge.before_commit")
+            drafts.may_be_named = True
         reach("merge.after_commit")
         self._sets[kind].replace(files, file)
 
