@@ -157,12 +157,12 @@ API_POINTS = ("group.before_commit", "group.after_commit")
 
 @pytest.mark.parametrize(
     "point",
-    [f"worker/{name}:2" for name in WORKER_POINTS] + [f"api/{name}:9" for name in API_POINTS],
+    [f"worker/{name}:2" for name in WORKER_POINTS] + [f"api/{name}:30" for name in API_POINTS],
 )
 def test_dying_between_two_durable_writes_loses_and_repeats_nothing(
     tmp_path: Path, point: str
 ) -> None:
-    """The process dies each second time (API: ninth) it passes the point, and is restarted."""
+    """The process dies each second time (API: thirtieth) it passes the point, and is restarted."""
     folder = tmp_path / "data"
     with Server(folder) as calm:
         set_up(sdk(calm))

@@ -47,7 +47,7 @@ def test_it_waits_for_nothing_while_there_is_work() -> None:
 
 def test_idle_waits_double_up_to_their_bound_and_start_anew_after_work() -> None:
     least, most = limits.IDLE_SECONDS_MIN, limits.IDLE_SECONDS_MAX
-    assert run([False] * 5) == [least, 2 * least, 4 * least, most, most]
+    assert run([False] * 5) == [least, 2 * least, most, most, most]
     assert run([False, False, True, False]) == [least, 2 * least, least]
 
 
