@@ -351,9 +351,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000, help="in the memory scenario")
     arguments = parser.parse_args()
     targets = tuple(arguments.target or ("tallystick", "home_made"))
-    results = run(
-        arguments.seconds, arguments.only, targets, arguments.events, arguments.workers
-    )
+    results = run(arguments.seconds, arguments.only, targets, arguments.events, arguments.workers)
     if not arguments.only:
         write(results, arguments.seconds)
     print(table(results))

@@ -80,9 +80,7 @@ def checked(
 def listed(scene: Scene, customer: str = "acme", resource: str = "") -> ListResult:
     with scene.store.reading() as transaction:
         scene.rules.refresh(transaction)
-        return list_entitlements(
-            transaction, scene.rules, DEFAULT, customer, resource, scene.now
-        )
+        return list_entitlements(transaction, scene.rules, DEFAULT, customer, resource, scene.now)
 
 
 def reason(reply: EntitlementReply) -> str | None:

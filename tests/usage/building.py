@@ -98,9 +98,7 @@ class Scene:
     ) -> None:
         """A subscription from ``start`` on; what it replaces is ended with ``end``."""
         with self.store.writing() as transaction:
-            subscribe(
-                transaction, plan, customer, resource, start, chain_start or start, restarts
-            )
+            subscribe(transaction, plan, customer, resource, start, chain_start or start, restarts)
 
     def end(self, plan: str, when: Instant, customer: str = "acme") -> None:
         """End every subscription of a customer to a plan."""

@@ -64,9 +64,7 @@ class Shop:
         self.subscribe()
 
     def _feature(self, name: str, kind: Any, **more: Any) -> None:
-        self.stigg.v1.features.create_feature(
-            id=name, display_name=name, feature_type=kind, **more
-        )
+        self.stigg.v1.features.create_feature(id=name, display_name=name, feature_type=kind, **more)
 
     def plan(self, name: str, entitlements: Any) -> None:
         """A published plan."""

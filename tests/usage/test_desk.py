@@ -46,9 +46,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.scene = Scene(folder)
         self.writer = GroupWriter(self.scene.store, "state-writer")
-        self.desk = ReportDesk(
-            self.writer, lambda: Rules(self.scene.store), FixedClock(), WINDOW
-        )
+        self.desk = ReportDesk(self.writer, lambda: Rules(self.scene.store), FixedClock(), WINDOW)
         for feature in ("calls", "seats"):
             self.scene.add_feature(feature)
         self.scene.add_plan("basic", monthly("calls"), limit("seats"))

@@ -129,9 +129,10 @@ def test_before_the_subscription_is_another_time(scene: Scene) -> None:
 
 
 def test_a_lifetime_counts_what_came_before_the_subscription(scene: Scene) -> None:
-    assert currents(
-        scene, usage(2, "seats"), usage(9, "seats", created_at=at("2020-01-01"))
-    ) == [2, 11]
+    assert currents(scene, usage(2, "seats"), usage(9, "seats", created_at=at("2020-01-01"))) == [
+        2,
+        11,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -214,9 +214,7 @@ class _Asker:
     def _pending(self, feature: FeatureRules) -> Instant | None:
         if feature.fed_by != "events":
             return None
-        return self._rules.pending(
-            self._transaction, self._environment, self._customer, feature.id
-        )
+        return self._rules.pending(self._transaction, self._environment, self._customer, feature.id)
 
     def _resource_counted(self) -> bool:
         row = self._transaction.one(
@@ -266,6 +264,4 @@ def _anchor(account: Account, period: Period | None, now: Instant) -> Instant | 
 def _feature(feature: FeatureRules | None) -> CheckedFeature | None:
     if feature is None:
         return None
-    return CheckedFeature(
-        feature.id, feature.display_name, feature.status, feature.feature_type
-    )
+    return CheckedFeature(feature.id, feature.display_name, feature.status, feature.feature_type)

@@ -179,9 +179,7 @@ class _Reader:
         return _Holder(account, current, account.counter(current))
 
 
-def _count(
-    book: Book, environment: str, slips: Sequence[_Slip], now: Instant
-) -> list[Measurement]:
+def _count(book: Book, environment: str, slips: Sequence[_Slip], now: Instant) -> list[Measurement]:
     """Enter the reports of one call, or none of them."""
     page = Page(book, environment)
     measurements = [_count_one(page, slip, now) for slip in slips]
