@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tallystick import access
+from tallystick.api.auth import RECENT_SECONDS
 from tallystick.api.routes import build_app
 from tallystick.app import open_services, open_worker
 from tallystick.clock import Instant, TestClock, parse_instant
@@ -91,6 +93,9 @@ class Door:
         """Revoke a key, as ``tallystick keys revoke`` does."""
         with self.services.state.writing() as transaction:
             access.revoke_key(transaction, key, self.services.clock.now())
+        ended = time.monotonic() + RECENT_SECONDS  # no command ends sooner
+        while time.monotonic() <= ended:
+            pass
 
     def move_clock(self, text: str) -> None:
         """Move the test clock."""

@@ -110,8 +110,10 @@ class Api:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if endpoint.reads_at_once:
             return self._read(endpoint.route, args, scope, headers)
-        with self._services.state.reading() as transaction:
-            access = self._authenticate(transaction, endpoint.route, headers)
+        access = self._recent(endpoint.route, headers)
+        if access is None:
+            with self._services.state.reading() as transaction:
+                access = self._authenticate(transaction, endpoint.route, headers)
         query = QueryString(scope["query_string"])
         body = b""
         if endpoint.takes_body:
@@ -130,17 +132,20 @@ class Api:
         services = self._services
         fresh = services.freshness.read()
         with services.state.reading() as transaction:
-            access = self._authenticate(transaction, route, headers)
+            access = self._recent(route, headers)
+            if access is None:
+                access = self._authenticate(transaction, route, headers)
             query = QueryString(scope["query_string"])
             request = Request(scope["method"], args, query, headers, b"", *access, fresh)
             reply = cast("Handler", route.handler)(services, transaction, request)
         return answer(reply, route.status)
 
+    def _recent(self, route: Route, headers: Mapping[bytes, bytes]) -> Access | None:
+        return _NOBODY if route.access == "public" else self._keys.recent(headers, route.access)
+
     def _authenticate(
         self, transaction: Transaction, route: Route, headers: Mapping[bytes, bytes]
     ) -> Access:
-        if route.access == "public":
-            return _NOBODY
         return self._keys.authenticate(transaction, headers, route.access)
 
     async def _work(self, route: Route, request: Request, raw_path: bytes) -> Answer:

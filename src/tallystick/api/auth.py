@@ -2,13 +2,16 @@
 
 Owns: finding the key in a request's headers, and a cache of keys. A key made or revoked by another
 process counts from the next request on: an unknown key is always looked up, a known one is looked
-up again whenever anything was committed since. Leaves to ``access.py``: how keys are stored.
+up again whenever anything was committed since; only requests that come within two milliseconds of
+the last such look, sooner than a command can end, are spared it. Leaves to ``access.py``: how keys
+are stored.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from tallystick.access import Access, find_access
 from tallystick.api.http import AccessKind
@@ -16,6 +19,14 @@ from tallystick.errors import Forbidden, Unauthenticated
 from tallystick.store import Store, Transaction
 
 _CACHED_MAX: Final = 10_000
+RECENT_SECONDS: Final = 0.002
+
+
+class _Known(NamedTuple):
+    version: int
+    """Of the store when the key was looked up."""
+    looked_at: float
+    access: Access
 
 
 class KeyRing:
@@ -23,7 +34,7 @@ class KeyRing:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, tuple[int, Access]] = {}
+        self._known: dict[str, _Known] = {}
 
     def authenticate(
         self, transaction: Transaction, headers: Mapping[bytes, bytes], needed: AccessKind
@@ -32,24 +43,35 @@ class KeyRing:
 
         Raises ``Unauthenticated`` without a valid key and ``Forbidden`` when it may not do this.
         """
-        access = self._access(transaction, _key_of(headers))
-        if access.kind != "server" and needed != "client":
-            raise Forbidden(f"this needs a server key; the key is a {access.kind} key")
-        return access
+        return _allowed(self._access(transaction, _key_of(headers)), needed)
+
+    def recent(self, headers: Mapping[bytes, bytes], needed: AccessKind) -> Access | None:
+        """What ``authenticate`` said a moment ago; None when that has to be asked."""
+        known = self._known.get(_key_of(headers))
+        if known is None or time.monotonic() - known.looked_at > RECENT_SECONDS:
+            return None
+        return _allowed(known.access, needed)
 
     def _access(self, transaction: Transaction, key: str) -> Access:
         version = self._store.version()
         known = self._known.get(key)
-        if known is not None and known[0] == version:
-            return known[1]
+        if known is not None and known.version == version:
+            self._known[key] = known._replace(looked_at=time.monotonic())
+            return known.access
         found = find_access(transaction, key)
         if found is None:
             self._known.pop(key, None)
             raise Unauthenticated("the API key is unknown or revoked")
         if len(self._known) >= _CACHED_MAX:
             self._known.clear()
-        self._known[key] = (version, found)
+        self._known[key] = _Known(version, time.monotonic(), found)
         return found
+
+
+def _allowed(access: Access, needed: AccessKind) -> Access:
+    if access.kind != "server" and needed != "client":
+        raise Forbidden(f"this needs a server key; the key is a {access.kind} key")
+    return access
 
 
 def _key_of(headers: Mapping[bytes, bytes]) -> str:

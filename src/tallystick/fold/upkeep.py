@@ -8,7 +8,7 @@ owner's ``archive/garbage.py``.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -35,6 +35,8 @@ from tallystick.keys import merge as key_merge
 from tallystick.keys.key_set import KeySet
 from tallystick.store import Store
 
+FILES_PATIENT_MAX: Final = 800
+"""More files than this are merged even while the hot path has a backlog."""
 TIDY_SECONDS: Final = 5.0
 """How often expiry and garbage are looked for."""
 
@@ -54,7 +56,9 @@ class Upkeep:
         clock: Clock,
         freshness: Freshness,
         window_us: int,
+        busy: Callable[[], bool],
     ) -> None:
+        """``busy`` says whether the hot path has a backlog: merging the archive waits then."""
         self._state = state
         self._owner = owner
         self._sets: dict[Kind, KeySet] = {"keys": keys, "uniques": uniques}
@@ -63,6 +67,7 @@ class Upkeep:
         self._clock = clock
         self._freshness = freshness
         self._window_us = window_us
+        self._busy = busy
         self._collector = Collector(
             state=state, connection=connection, data_folder=data_folder, epoch=owner.epoch,
             confirm=owner.confirm, window_us=window_us,
@@ -91,7 +96,10 @@ class Upkeep:
         for kind in kinds:
             with self._state.reading() as transaction:
                 pinned = archive_merge.pinned_files(transaction)
-                files = archive_merge.plan_merge(live_files(transaction, kind), pinned)
+                live = live_files(transaction, kind)
+            if len(live) < FILES_PATIENT_MAX and self._busy():
+                continue
+            files = archive_merge.plan_merge(live, pinned)
             if files is not None:
                 self._merge_files(kind, files)
                 return True

@@ -90,7 +90,7 @@ class Worker:
         self.upkeep = Upkeep(
             state=state, owner=self.owner, keys=self.keys, uniques=self.uniques,
             connection=self._engine(settings, "upkeep"), data_folder=folder, clock=clock,
-            freshness=freshness, window_us=settings.window_us,
+            freshness=freshness, window_us=settings.window_us, busy=self._has_backlog,
         )  # fmt: skip
 
     def step(self) -> bool:
@@ -118,6 +118,9 @@ class Worker:
         if worked and not self.recounts.any_open:
             self._resume_at = ended + min(3 * (ended - began), limits.TRICKLE_SECONDS_MAX)
         return worked
+
+    def _has_backlog(self) -> bool:
+        return self._inbox.backlog().events > limits.STEP_EVENTS_MIN
 
     def upkeep_step(self) -> bool:
         """One bounded step of what may wait; False when there was nothing to do."""
