@@ -37,6 +37,8 @@ from tallystick.store import Store
 
 FILES_PATIENT_MAX: Final = 800
 """More files than this are merged even while the hot path has a backlog."""
+TEND_SECONDS: Final = 0.5
+"""How often the stores' own upkeep runs."""
 TIDY_SECONDS: Final = 5.0
 """How often expiry and garbage are looked for."""
 
@@ -48,6 +50,7 @@ class Upkeep:
         self,
         *,
         state: Store,
+        inbox_store: Store,
         owner: Owner,
         keys: KeySet,
         uniques: KeySet,
@@ -75,9 +78,15 @@ class Upkeep:
         self._merging: Iterator[None] | None = None
         self._sweeper = Sweeper(state, owner)
         self._tidy_at = 0.0
+        self._tend_at = 0.0
+        self._stores = (state, inbox_store)
 
     def step(self) -> bool:
         """One bounded piece of upkeep; False when there was nothing to do."""
+        if time.monotonic() >= self._tend_at:
+            self._tend_at = time.monotonic() + TEND_SECONDS
+            for store in self._stores:
+                store.tend()
         if time.monotonic() >= self._tidy_at:
             if self.tidy():
                 return True

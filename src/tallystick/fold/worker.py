@@ -88,7 +88,8 @@ class Worker:
             connection=self._connection, data_folder=folder, clock=clock,
         )  # fmt: skip
         self.upkeep = Upkeep(
-            state=state, owner=self.owner, keys=self.keys, uniques=self.uniques,
+            state=state, inbox_store=inbox.store, owner=self.owner, keys=self.keys,
+            uniques=self.uniques,
             connection=self._engine(settings, "upkeep"), data_folder=folder, clock=clock,
             freshness=freshness, window_us=settings.window_us, busy=self._has_backlog,
         )  # fmt: skip

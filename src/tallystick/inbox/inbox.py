@@ -104,7 +104,7 @@ class Inbox:
 
     def __init__(self, store: Store, bytes_max: int = limits.INBOX_BYTES_MAX) -> None:
         """``bytes_max`` bounds the bodies that wait; beyond it requests are refused."""
-        self._store = store
+        self.store = store
         self._bytes_max = bytes_max
 
     def add(
@@ -162,7 +162,7 @@ class Inbox:
 
     def take(self, after: int, bytes_max: int, events_max: int) -> list[InboxRequest]:
         """The requests that follow position ``after``, up to both bounds; one at least, if any."""
-        with self._store.reading() as transaction:
+        with self.store.reading() as transaction:
             weights = transaction.all(WEIGHTS, after, events_max)
             if not weights:
                 return []
@@ -179,7 +179,7 @@ class Inbox:
 
     def head(self) -> int:
         """The largest position ever given out; 0 before the first."""
-        with self._store.reading() as transaction:
+        with self.store.reading() as transaction:
             row = transaction.one(HEAD)
             assert row is not None
             return cast("int", row[0])
@@ -190,17 +190,17 @@ class Inbox:
         The state may know positions that the inbox does not: one of the two was restored.
         """
         if self.head() < position:
-            with self._store.writing() as transaction:
+            with self.store.writing() as transaction:
                 transaction.run(RESUME, position, position)
 
     def backlog(self) -> Backlog:
         """What waits now."""
-        with self._store.reading() as transaction:
+        with self.store.reading() as transaction:
             return _backlog(transaction)
 
     def accepted(self) -> dict[str, int]:
         """How many events each environment has ever had accepted."""
-        with self._store.reading() as transaction:
+        with self.store.reading() as transaction:
             return self.accepted_in(transaction)
 
     def accepted_in(self, transaction: Transaction) -> dict[str, int]:
@@ -221,7 +221,7 @@ class Inbox:
 
     def _remove_some(self, through: int) -> bool:
         """Whether there may be more to remove."""
-        with self._store.writing() as transaction:
+        with self.store.writing() as transaction:
             row = transaction.one(OLDEST, through, limits.INBOX_ROWS_REMOVED_MAX)
             assert row is not None
             last, events, size = row

@@ -71,6 +71,11 @@ class Store(Protocol):
         before each check. A commit of the asking thread itself need not change it."""
         ...
 
+    def tend(self) -> None:
+        """The engine's own upkeep, a bounded piece that may wait; called now and then by one
+        process, beside everything else."""
+        ...
+
     def close(self) -> None:
         """Close every connection; using the store afterwards is a mistake."""
         ...

@@ -80,6 +80,7 @@ class SqliteStore:
         self._local = threading.local()
         self._write_lock = threading.Lock()
         self._all: list[sqlite3.Connection] = []
+        self._tender: sqlite3.Connection | None = None
         try:
             self._writer = self._connect()
             self._writer.execute("PRAGMA busy_timeout = 0")
@@ -119,6 +120,14 @@ class SqliteStore:
         with _translated(self._path):
             return cast("int", self._reader().execute("PRAGMA data_version").fetchone()[0])
 
+    def tend(self) -> None:
+        """Move what was committed from the log into the database file, without making a writer
+        wait: left to SQLite, whichever commit fills the log does that for everyone."""
+        with _translated(self._path):
+            if self._tender is None:
+                self._tender = self._connect()
+            self._tender.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def close(self) -> None:
         for connection in self._all:
             connection.close()
@@ -138,7 +147,7 @@ class SqliteStore:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -32768")
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA wal_autocheckpoint = 16000")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         self._all.append(connection)
         return connection
