@@ -97,7 +97,7 @@ HISTORY_POINTS_MAX: Final = 200_000
 HISTORY_GROUP_KEYS_MAX: Final = 10
 """Dimensions that one history is split by."""
 QUERY_SECONDS_MAX: Final = 30
-QUERY_CONCURRENCY_MAX: Final = 4
+QUERY_CONCURRENCY_MAX: Final = 1
 QUERY_QUEUE_MAX: Final = 16
 """Queries that wait for a thread of one API process; beyond it 429."""
 QUERY_MEMORY_MIB_MAX: Final = 256

@@ -146,6 +146,30 @@ def test_a_meter_created_late_counts_what_was_before_and_knows_its_values(world:
     assert world.usage("acme", "users") == 2
 
 
+def test_the_old_value_stands_until_the_recount_of_a_changed_meter(tmp_path: Path) -> None:
+    world = sold(tmp_path / "data")
+    call = {"customerId": "acme", "eventName": "call", "dimensions": {"tokens": 40}}
+    world.post("/api/v1/events", {"events": [{**call, "idempotencyKey": k} for k in "abc"]})
+    world.worker.drain()
+    assert world.usage("acme", "tokens") == 120
+    condition = {"field": "eventName", "operation": "EQUALS", "value": "call"}
+    filters = [{"conditions": [condition]}]
+    for function in ("COUNT", "MAX"):
+        field = {} if function == "COUNT" else {"field": "tokens"}
+        meter = {"filters": filters, "aggregation": {"function": function, **field}}
+        changed = world.door.run(
+            world.door.call("PATCH", "/api/v1/features/tokens", {"meter": meter})
+        )
+        assert changed.status == 200
+        assert world.usage("acme", "tokens") == 120
+    world.worker.drain()
+    assert world.usage("acme", "tokens") == 40
+    world.post("/api/v1/events", {"events": [{**call, "idempotencyKey": "d"}]})
+    world.worker.drain()
+    assert world.usage("acme", "tokens") == 40
+    world.close()
+
+
 def test_history_in_a_loop_under_merges_never_fails_nor_changes(tmp_path: Path) -> None:
     world = sold(tmp_path / "data")
     sent = events(400)

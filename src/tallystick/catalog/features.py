@@ -41,6 +41,14 @@ UPDATE features SET body = ?, fed_by = ?, updated_at = ? WHERE environment = ? A
 """
 
 # Whether anything was ever counted for a feature.
+# The recount that makes a feature's next counters, and the generation of those that stand.
+NEWEST_RECOUNT = """
+SELECT max(recounts.id), max(features.generation)
+FROM recounts JOIN features
+  ON features.environment = recounts.environment AND features.id = recounts.feature
+WHERE recounts.environment = ? AND recounts.feature = ? AND recounts.customer = ''
+"""
+
 COUNTED = "SELECT 1 FROM counters WHERE environment = ? AND feature = ? LIMIT 1"
 WAITING = "SELECT 1 FROM reports_waiting WHERE environment = ? AND feature = ? LIMIT 1"
 
@@ -112,9 +120,34 @@ def update(
             f"and events; create another feature"
         )
     _write(transaction, environment, feature, body, now)
-    if fed_by == "events" and _meter(body) != _meter(before):
-        queue_recount(transaction, environment, feature, EVERYONE, "changed meter", as_of, now)
+    changed = fed_by == "events" and _meter(body) != _meter(before)
+    scope = (environment, feature, EVERYONE)
+    if changed and queue_recount(transaction, *scope, "changed meter", as_of, now):
+        _let_stand(transaction, environment, feature, body, before, now)
     return answer(transaction, environment, feature)
+
+
+def _let_stand(
+    transaction: Transaction, environment: str, feature: str, body: Body, before: Body, now: Instant
+) -> None:
+    """Remember how the counters that stand until the recount were counted: they are shown so.
+
+    Counters of generations below the recount's are the old ones. A meter that changes again before
+    its recount ended leaves standing what stood.
+    """
+    newest, generation = cast(
+        "tuple[int, int]", transaction.one(NEWEST_RECOUNT, environment, feature)
+    )
+    stood = before.get("standing")
+    old = _meter(before)
+    if stood is not None and generation < stood["below"]:
+        function = stood["function"]
+    elif old is not None:
+        function = old.aggregation.function
+    else:
+        return
+    body["standing"] = {"below": newest, "function": function}
+    _write(transaction, environment, feature, body, now)
 
 
 def set_archived(

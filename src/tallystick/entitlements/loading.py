@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from tallystick.clock import Instant
 from tallystick.core.entitlements import Entitlement
 from tallystick.core.meters import Meter
+from tallystick.core.parts import Function
 from tallystick.core.timeline import Phase, Span
 from tallystick.store import Row, Transaction
 
@@ -58,6 +59,13 @@ class UnitTransformation:
     round: str
 
 
+class Standing(NamedTuple):
+    """Counters of generations ``below`` were counted for ``function``, before the meter changed."""
+
+    below: int
+    function: Function
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureRules:
     """A feature as checks and meters need it. ``fed_by``: nothing, reports or events."""
@@ -73,6 +81,7 @@ class FeatureRules:
     enum_values: tuple[str, ...]
     unit_transformation: UnitTransformation | None
     updated_at: Instant
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +148,7 @@ def _feature(row: Row) -> FeatureRules:
         unit_transformation=transformation
         and UnitTransformation(transformation["divide"], transformation["round"]),
         updated_at=Instant(updated_at),
+        standing=None if body.get("standing") is None else Standing(**body["standing"]),
     )
 
 

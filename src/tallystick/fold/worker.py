@@ -14,6 +14,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import duckdb
 
@@ -34,6 +35,9 @@ from tallystick.freshness import Freshness
 from tallystick.inbox.inbox import Inbox
 from tallystick.keys.key_set import KeySet
 from tallystick.store import Store
+
+SCRATCH_STEPS: Final = 8
+"""Shared memory is used when it has room for the lines of so many of the largest steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +157,20 @@ def _key_set(state: Store, folder: Path, kind: Kind, memory_bytes: int) -> KeySe
 
 
 def _scratch_folder(data_folder: Path) -> Path:
-    """A folder in shared memory where there is one: lines are parsed there and soon gone."""
+    """A folder in shared memory where there is enough: lines are parsed there and soon gone."""
     shared = Path("/dev/shm")
     name = hashlib.sha256(str(data_folder.resolve()).encode()).hexdigest()[:16]
-    base = shared if os.access(shared, os.W_OK) else data_folder / "run"
+    base = shared if _has_room(shared) else data_folder / "run"
     scratch = base / f"tallystick-{os.getuid()}-{name}"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
     return scratch
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether a folder can be written and takes the lines of several steps; the shared memory of a
+    container is often 64 MiB for everyone in it."""
+    if not os.access(folder, os.W_OK):
+        return False
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize > SCRATCH_STEPS * limits.STEP_BYTES_MAX

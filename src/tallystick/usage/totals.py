@@ -76,8 +76,12 @@ def total_of(transaction: Transaction, account: Account, period: Period | None) 
     part = read_counter(transaction, account.counter(period))
     if part is None:
         return ZERO
-    meter = account.feature.meter
-    return part.sum if meter is None else part.value(meter.aggregation.function)
+    meter, standing = account.feature.meter, account.feature.standing
+    if meter is None:
+        return part.sum
+    if standing is not None and account.generation < standing.below:
+        return part.value(standing.function)  # until the recount, the old value stands
+    return part.value(meter.aggregation.function)
 
 
 def in_units(feature: FeatureRules, total: Decimal) -> Decimal:
