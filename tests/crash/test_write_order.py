@@ -166,7 +166,9 @@ class Traced:
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
     require_strace()
-    folder = tmp_path_factory.mktemp("traced", numbered=False)
+    # Numbered: a worker of the suite that is handed the rest of the tests later begins anew.
+    folder = tmp_path_factory.mktemp("run") / "traced"
+    folder.mkdir()
     data, marks = folder / "data", folder / "marks"
     arguments = ["-m", "tests.crash.every_write", str(data), str(marks)]
     return Traced(data, marks, trace(arguments, folder / "trace", seconds=120))
