@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tallystick import limits
 from tallystick.catalog.changes import queue_recount, record_change
 from tests.proof.selling import (
     customer,
@@ -167,6 +168,31 @@ def test_the_old_value_stands_until_the_recount_of_a_changed_meter(tmp_path: Pat
     world.post("/api/v1/events", {"events": [{**call, "idempotencyKey": "d"}]})
     world.worker.drain()
     assert world.usage("acme", "tokens") == 40
+    world.close()
+
+
+def test_a_worker_that_slept_through_many_changes_forgets_what_it_knew(tmp_path: Path) -> None:
+    """Old rows of changes are deleted; who did not read them may not go on as before."""
+    world = sold(tmp_path / "data")
+    call = {"customerId": "acme", "eventName": "call", "dimensions": {"tokens": 1}}
+    for key in "ab":
+        world.post("/api/v1/events", {"events": [{**call, "idempotencyKey": key}]})
+        world.worker.drain()
+    now = world.door.services.clock.now()
+    state = world.door.services.state
+    with state.writing() as transaction:
+        record_change(transaction, "default", "acme", now)
+        assert queue_recount(transaction, "default", "", "acme", "law", now, now)
+    while world.worker.recounts.step():
+        pass
+    with state.writing() as transaction:
+        for _ in range(limits.RULES_CHANGES_FOLLOWED_MAX + 1):
+            record_change(transaction, "default", "somebody", now)
+        transaction.run("DELETE FROM changes WHERE seq < (SELECT max(seq) FROM changes)")
+    world.post("/api/v1/events", {"events": [{**call, "idempotencyKey": "c"}]})
+    world.worker.drain()
+    assert world.usage("acme", "calls") == 3
+    assert world.verify().equal
     world.close()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import cast
 
+from tallystick import limits
 from tallystick.clock import Instant
 from tallystick.core.periods import Segment, period_at
 from tallystick.entitlements.loading import FeatureRules
@@ -98,7 +99,8 @@ class Slots:
     def follow(self, transaction: Transaction, standing: Standing) -> int:
         """Forget what changed, here and there; returns the number of the newest change."""
         seq = self._rules.refresh(transaction)
-        if seq < self._seq or self._seq < 0:
+        if not self._seq <= seq <= self._seq + limits.RULES_CHANGES_FOLLOWED_MAX or self._seq < 0:
+            # So many changes later the first of them may be gone (``archive/garbage.py``).
             self._forget_all()
             standing.forget_all()
         elif seq > self._seq:
