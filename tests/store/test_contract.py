@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -248,6 +249,29 @@ def test_a_write_that_does_not_end_makes_others_unavailable(
         in_thread(try_to_add).join()
     assert len(refusals) == 1
     assert names(store) == ["a"]
+
+
+def test_a_write_behind_others_waits_no_longer_than_the_bound(
+    engine: Engine, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First for a write of its own process, then for one of another: both within one bound."""
+    bound, waited = 1.0, []
+    monkeypatch.setattr(limits, "STORE_BUSY_SECONDS_MAX", bound)
+
+    def try_to_add() -> None:
+        began = time.monotonic()
+        with suppress(Unavailable):
+            add(store, "lost")
+        waited.append(time.monotonic() - began)
+
+    with engine.locked():
+        first = in_thread(try_to_add)
+        time.sleep(bound / 4)  # so that the second is next when the first gives up
+        second = in_thread(try_to_add)
+        first.join()
+        second.join()
+    assert names(store) == []
+    assert max(waited) < 1.4 * bound
 
 
 @pytest.mark.parametrize("trouble", ["full", "failing"])

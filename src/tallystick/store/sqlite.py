@@ -101,11 +101,13 @@ class SqliteStore:
 
     @contextmanager
     def writing(self) -> Iterator[SqliteTransaction]:
+        # One bound for both waits: for writers of this process, then for those of others.
+        deadline = time.monotonic() + limits.STORE_BUSY_SECONDS_MAX
         if not self._write_lock.acquire(timeout=limits.STORE_BUSY_SECONDS_MAX):
             raise Unavailable(f"{self._path.name} is busy: another write did not end in time")
         try:
             with _translated(self._path):
-                self._begin_immediate()
+                self._begin_immediate(deadline)
                 try:
                     yield SqliteTransaction(self._writer, self._path)
                     self._writer.execute("COMMIT")
@@ -161,8 +163,7 @@ class SqliteStore:
             self._local.connection = connection
         return connection
 
-    def _begin_immediate(self) -> None:
-        deadline = time.monotonic() + limits.STORE_BUSY_SECONDS_MAX
+    def _begin_immediate(self, deadline: float) -> None:
         while True:
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
@@ -175,7 +176,7 @@ class SqliteStore:
 
     def _install(self, schema: str) -> None:
         script = resources.files("tallystick.store").joinpath(f"schema/{schema}.sql").read_text()
-        self._begin_immediate()
+        self._begin_immediate(time.monotonic() + limits.STORE_BUSY_SECONDS_MAX)
         try:
             found = self._writer.execute("PRAGMA user_version").fetchone()[0]
             if found > SCHEMA_VERSION:
