@@ -70,8 +70,11 @@ STEP_BYTES_MAX: Final = 32 * MIB
 """Bytes of inbox rows in one step; at least one row always fits."""
 STEP_COUNTERS_TARGET: Final = 30_000
 """Counters one step aims to write, so that its write transaction stays short."""
-TRICKLE_SECONDS_MAX: Final = 0.12
-"""How long a few events may wait for company before they are folded."""
+TRICKLE_SECONDS_MAX: Final = 0.25
+"""How long a few events may wait for company before they are folded: a step costs some 50 ms of
+processor however small it is, and reports and checks want that core too."""
+TRICKLE_EVENTS_MAX: Final = 20_000
+"""More events than this wait for no company."""
 STEP_ATTEMPTS_MAX: Final = 5
 """Attempts that may end the process before a single request is set aside as poison."""
 RECOUNT_STEP_ROWS_MAX: Final = 400_000

@@ -1,7 +1,7 @@
 """The standing counters: those that are written often, kept beside the events in DuckDB.
 
-Owns: the table ``standing`` of one connection: for a (feature, customer, resource), the counter of
-its present period, the number of its row, and what it holds by the last commit. Most matches of a
+Owns: the tables ``standing`` and ``held`` of one connection: for a (feature, customer, resource),
+the counter of its present period, the number of its row, and what it holds by the last commit. Most matches of a
 step belong to such a counter; adding them up is then one join, and what goes to the store is ready
 text. A counter costs a few microseconds so, a tenth of what it costs to look up its rules.
 
@@ -23,28 +23,34 @@ from tallystick.usage.counters import REWRITE_COUNTER
 
 STANDING_MAX: Final = 200_000
 """Counters kept; beyond it all are forgotten and come back as they are needed."""
-FEW: Final = 500
-"""So few counters are changed in place."""
 
+
+# Which counters stand. What they hold is apart, in ``held``: a step replaces that, for many at once.
 CREATE_STANDING = """
 CREATE OR REPLACE TEMP TABLE standing (
     environment VARCHAR, feature_no INTEGER, customer VARCHAR, resource VARCHAR,
-    start_us BIGINT, stop_us BIGINT, id BIGINT,
-    count BIGINT, sum DECIMAL(38, 9), minimum DECIMAL(38, 9), maximum DECIMAL(38, 9)
+    start_us BIGINT, stop_us BIGINT, id BIGINT
+)
+"""
+
+CREATE_HELD = """
+CREATE OR REPLACE TEMP TABLE held (
+    id BIGINT, count BIGINT, sum DECIMAL(38, 9), minimum DECIMAL(38, 9), maximum DECIMAL(38, 9)
 )
 """
 
 # What standing counters hold with the matches of this step. feature_nos are by meter number.
 CREATE_SETTLED = """
 CREATE OR REPLACE TEMP TABLE settled AS
-SELECT touched.key_no, standing.id, standing.count + touched.count AS count,
-       standing.sum + coalesce(touched.sum, 0) AS sum,
-       least(standing.minimum, touched.minimum) AS minimum,
-       greatest(standing.maximum, touched.maximum) AS maximum
+SELECT touched.key_no, standing.id, held.count + touched.count AS count,
+       held.sum + coalesce(touched.sum, 0) AS sum,
+       least(held.minimum, touched.minimum) AS minimum,
+       greatest(held.maximum, touched.maximum) AS maximum
 FROM touched
 JOIN standing
   ON standing.feature_no = (?::INTEGER[])[touched.meter_no + 1]
  AND standing.customer = touched.customer AND standing.resource = touched.resource
+JOIN held ON held.id = standing.id
 WHERE touched.first_us >= standing.start_us AND touched.last_us < standing.stop_us
 """
 
@@ -60,22 +66,12 @@ SELECT count, CAST(sum AS VARCHAR), CAST(minimum AS VARCHAR), CAST(maximum AS VA
 FROM settled ORDER BY id
 """
 
-KEEP_FEW_SETTLED = """
-UPDATE standing
-SET count = settled.count, sum = settled.sum, minimum = settled.minimum, maximum = settled.maximum
-FROM settled WHERE standing.id = settled.id
-"""
-
 # A new table rather than an UPDATE, which took up to 60 times as long once in a while (DuckDB 2.0).
-KEEP_SETTLED = """
-CREATE OR REPLACE TEMP TABLE standing AS
-SELECT standing.environment, standing.feature_no, standing.customer, standing.resource,
-       standing.start_us, standing.stop_us, standing.id,
-       coalesce(settled.count, standing.count) AS count,
-       coalesce(settled.sum, standing.sum) AS sum,
-       coalesce(settled.minimum, standing.minimum) AS minimum,
-       coalesce(settled.maximum, standing.maximum) AS maximum
-FROM standing LEFT JOIN settled ON standing.id = settled.id
+HOLD_SETTLED = """
+CREATE OR REPLACE TEMP TABLE held AS
+SELECT id, count, sum, minimum, maximum FROM settled
+UNION ALL
+SELECT id, count, sum, minimum, maximum FROM held WHERE id NOT IN (SELECT id FROM settled)
 """
 
 FORGET_SEEN = """
@@ -84,10 +80,19 @@ WHERE standing.feature_no = seen.feature_no AND standing.customer = seen.custome
   AND standing.resource = seen.resource
 """
 
-ADD_SEEN = """
+STAND_SEEN = """
 INSERT INTO standing
-SELECT environment, feature_no, customer, resource, start_us, stop_us, id, count,
-       CAST(sum AS DECIMAL(38, 9)), CAST(minimum AS DECIMAL(38, 9)), CAST(maximum AS DECIMAL(38, 9))
+SELECT environment, feature_no, customer, resource, start_us, stop_us, id
+FROM seen WHERE id IS NOT NULL AND id >= 0
+"""
+
+# Of what no longer stands only what is seen again is dropped; the rest goes with ``forget_all``.
+LET_GO_SEEN = "DELETE FROM held WHERE id IN (SELECT id FROM seen)"
+
+HOLD_SEEN = """
+INSERT INTO held
+SELECT id, count, CAST(sum AS DECIMAL(38, 9)), CAST(minimum AS DECIMAL(38, 9)),
+       CAST(maximum AS DECIMAL(38, 9))
 FROM seen WHERE id IS NOT NULL AND id >= 0
 """
 
@@ -114,9 +119,7 @@ class Standing:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._feature_nos: dict[tuple[str, str], int] = {}
-        self._count = 0
-        self._settled = 0
-        connection.execute(CREATE_STANDING)
+        self.forget_all()
 
     def settle(self, features: Sequence[tuple[str, str]]) -> None:
         """Make ``settled`` of ``touched``; ``features`` are (environment, feature) by meter number,
@@ -135,21 +138,22 @@ class Standing:
         """Write what ``settled`` holds to the store; returns how many counters that were."""
         rows = cast("list[tuple[Value, ...]]", self._connection.execute(SETTLED).fetchall())
         transaction.run_many(REWRITE_COUNTER, rows)
-        self._settled = len(rows)
         return len(rows)
 
     def keep(self, seen: Sequence[Seen]) -> None:
         """After the commit: what was settled stands, and so does what was ``seen``."""
-        self._connection.execute(KEEP_FEW_SETTLED if self._settled < FEW else KEEP_SETTLED)
+        execute = self._connection.execute
+        execute(HOLD_SETTLED)
         if not seen:
             return
         self._connection.register("seen_columns", self._columns(seen))
-        self._connection.execute("CREATE OR REPLACE TEMP TABLE seen AS SELECT * FROM seen_columns")
+        execute("CREATE OR REPLACE TEMP TABLE seen AS SELECT * FROM seen_columns")
         self._connection.unregister("seen_columns")
-        if self._count:
-            self._connection.execute(FORGET_SEEN)
-        self._connection.execute(ADD_SEEN)
-        (row,) = self._connection.execute("SELECT count(*) FROM standing").fetchall()
+        for change in (FORGET_SEEN, LET_GO_SEEN) if self._count else ():
+            execute(change)
+        execute(STAND_SEEN)
+        execute(HOLD_SEEN)
+        (row,) = execute("SELECT count(*) FROM held").fetchall()
         self._count = row[0]
         if self._count > STANDING_MAX:
             self.forget_all()
@@ -165,6 +169,7 @@ class Standing:
     def forget_all(self) -> None:
         """Let nothing stand."""
         self._connection.execute(CREATE_STANDING)
+        self._connection.execute(CREATE_HELD)
         self._count = 0
 
     def _columns(self, seen: Sequence[Seen]) -> Mapping[str, Any]:

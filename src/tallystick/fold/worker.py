@@ -112,17 +112,20 @@ class Worker:
     def paced_step(self) -> bool:
         """``step``, but a trickle may gather for a moment: a step has costs that events share.
 
-        After a step the next waits three times as long as it took, within bounds, unless enough
-        for a full step is there or a recount is open; so a trickle costs a quarter of a core.
+        After a step the next waits three times as long as it took, within bounds, unless many
+        events wait or a recount is open; so a trickle costs a third of a core at most.
         """
         began = time.monotonic()
-        if began < self._resume_at and self._inbox.backlog().events < limits.STEP_EVENTS_MIN:
+        if began < self._resume_at and self._few_wait():
             return False
         worked = self.step()
         ended = time.monotonic()
         if worked and not self.recounts.any_open:
             self._resume_at = ended + min(3 * (ended - began), limits.TRICKLE_SECONDS_MAX)
         return worked
+
+    def _few_wait(self) -> bool:
+        return self._inbox.backlog().events < limits.TRICKLE_EVENTS_MAX
 
     def _has_backlog(self) -> bool:
         return self._inbox.backlog().events > limits.STEP_EVENTS_MIN
