@@ -25,6 +25,7 @@ from tallystick.store.writer import GroupWriter
 if TYPE_CHECKING:
     from tallystick.archive.query import QueryEngine
     from tallystick.entitlements.rules import Rules
+    from tallystick.fold.attempts import Isolation
     from tallystick.fold.worker import Worker
     from tallystick.inbox.arrivals import Arrivals
     from tallystick.inbox.inbox import Inbox
@@ -93,6 +94,13 @@ def open_folder_clock(folder: DataFolder) -> Clock:
     if folder.test_clock.exists():
         return TestClock(folder.test_clock)
     return SystemClock()
+
+
+def isolation_of(folder: DataFolder) -> Isolation:
+    """Whether the deaths of the worker come closer to what causes them."""
+    from tallystick.fold.attempts import Isolation
+
+    return Isolation(folder.run / "attempt")
 
 
 def open_services(settings: Settings) -> Services:

@@ -7,6 +7,7 @@ fold that can take it. The ledger holds at every moment.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from tallystick import failpoints, limits
 from tallystick.app import open_inbox
 from tallystick.clock import SystemClock
+from tallystick.fold.attempts import Isolation
 from tallystick.fold.quarantine import Quarantined, ask_retry, list_quarantined
 from tallystick.folder import DataFolder
 from tallystick.inbox.inbox import Inbox
@@ -120,8 +122,11 @@ def test_a_request_that_kills_the_worker_is_found_and_set_aside(tmp_path: Path) 
         with stopped_worker(server):
             for number in range(requests):
                 assert server.ask(EVENTS, calls(f"{number}"))[0] == 200
-        # Each death costs a start, and a wait that grows to 5 s.
-        wait_until(lambda: set_aside(server) == 1, "the killer to be found", seconds=120)
+        wait_until(lambda: set_aside(server) == 1, "the killer to be found", seconds=60)
+        waits = re.findall(
+            r"worker-0 ended with code -9; again in (.+) s", server.errors.read_text()
+        )
+        assert set(waits) == {f"{limits.RESTART_SECONDS_MIN}"}, "nothing is counted meanwhile"
         synced(server)
         assert usage(sdk(server), CUSTOMER, "calls") == requests - 1
         assert_told(server, 1, {"default": 1})
@@ -251,16 +256,18 @@ def test_few_deaths_find_what_kills(world: World, killers: set[int]) -> None:
             folded[-1].append(point)
         action(point)
 
-    deaths = 0
+    isolation = Isolation(world.door.services.folder.run / "attempt")
+    closer: list[bool] = []
     while len(listed(world)) < len(killers):
         failpoints.arm(watch)
         try:
             world.worker.step()
         except Crash:
-            deaths += 1
+            closer.append(isolation.came_closer())
             alone = folded[-limits.STEP_ATTEMPTS_MAX :]
             world.restart()
-        assert deaths <= len(killers) * (limits.STEP_ATTEMPTS_MAX + 2)
+        assert len(closer) <= len(killers) * (limits.STEP_ATTEMPTS_MAX + 2)
+    assert closer.count(False) == len(killers), "only the first death of each comes no closer"
     assert alone == [[f"fold.request/{max(killers)}"]] * limits.STEP_ATTEMPTS_MAX
     failpoints.arm(None)
     world.worker.drain()

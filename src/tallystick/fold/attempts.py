@@ -5,7 +5,8 @@ loss of power, which is enough: power does not fail because of a request.
 
 After a death the requests of that step are folded a sixteenth at a time, until the part that holds
 the killer has died too, and so on down to one request. So few deaths find it among many requests,
-and each of them costs a start of the process.
+and each of them costs a start of the process. The supervisor reads the record too (``Isolation``):
+a death that came closer to the killer is no reason to wait longer before the next start.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import struct
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tallystick import limits
 from tallystick.freshness import mapped_page
 from tallystick.inbox.inbox import InboxRequest
 
@@ -34,6 +36,17 @@ class Attempt(NamedTuple):
     times: int
     suspect_last: int
     together: int
+
+    def comes_closer(self, before: Attempt) -> bool:
+        """Whether a process that died of this attempt narrows down what one died of before.
+
+        That ends: ranges shrink down to one request, and its attempts are counted.
+        """
+        if not self.times or not before.times:
+            return False
+        if (self.first, self.last) == (before.first, before.last):
+            return before.times < self.times <= limits.STEP_ATTEMPTS_MAX
+        return before.first <= self.first and self.last <= before.last
 
 
 class Attempts:
@@ -66,7 +79,31 @@ class Attempts:
         self._write(self._read()._replace(first=0, last=0, times=0))
 
     def _read(self) -> Attempt:
-        return Attempt(*_LAYOUT.unpack(self._map[:]))
+        return _parsed(self._map[:])
 
     def _write(self, record: Attempt) -> None:
         self._map[:] = _LAYOUT.pack(*record)
+
+
+class Isolation:
+    """Follows the deaths of workers on one mapped file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._before: Attempt | None = None
+
+    def came_closer(self) -> bool:
+        """Asked once after each death: whether it narrows down what the one before died of."""
+        before, self._before = self._before, self._read()
+        return bool(before and self._before and self._before.comes_closer(before))
+
+    def _read(self) -> Attempt | None:
+        """None when no worker ever made the file."""
+        try:
+            return _parsed(self._path.read_bytes())
+        except (OSError, struct.error):
+            return None
+
+
+def _parsed(page: bytes) -> Attempt:
+    return Attempt(*_LAYOUT.unpack_from(page))

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tallystick.folder import DataFolder
@@ -31,8 +31,13 @@ class Child:
         folder: DataFolder,
         variables: Mapping[str, str],
         inherited: Mapping[str, int],
+        came_closer: Callable[[], bool] = bool,
     ) -> None:
-        """``inherited``: open descriptors by the flag that tells the child their number."""
+        """``inherited``: open descriptors by the flag that tells the child their number.
+
+        ``came_closer`` is asked after each end of the child: whether it narrowed down what ends it,
+        so that the next start need not wait longer than this one did.
+        """
         self.role = role
         self.name = f"{role}-{number}"
         self.is_ready = False
@@ -43,6 +48,7 @@ class Child:
         self._pid_file = folder.run / f"{self.name}.pid"
         self._variables = variables
         self._inherited = inherited
+        self._came_closer = came_closer
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._told_to_end = False
@@ -92,6 +98,8 @@ class Child:
             return None
         if self.is_ready and time.monotonic() - self._started_at > _STEADY_SECONDS:
             self.failures = 0
+        if self._came_closer():
+            self.failures = max(0, self.failures - 1)
         self._plan_start()
         self.is_ready = False
         self._process = None

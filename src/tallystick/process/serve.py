@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from tallystick import access
-from tallystick.app import open_clock, open_state
+from tallystick.app import isolation_of, open_clock, open_state
 from tallystick.clock import Clock
 from tallystick.folder import DataFolder
 from tallystick.process.children import Child
@@ -61,7 +61,8 @@ def _children(
     owner = {"--owner-fd": lock.descriptor}
     doors = {**owner, "--socket-fd": listener.fileno()}
     apis = [Child("api", n, folder, variables, doors) for n in range(settings.workers)]
-    return [*apis, Child("worker", 0, folder, variables, owner)]
+    came_closer = isolation_of(folder).came_closer
+    return [*apis, Child("worker", 0, folder, variables, owner, came_closer)]
 
 
 def _announcement(url: str, state: Store, clock: Clock) -> Callable[[], None]:

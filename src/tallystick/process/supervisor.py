@@ -2,9 +2,10 @@
 
 Owns: the data folder's lock, the listening socket, and its children's lives. Promises: the first
 line on stdout says ``listening on …`` and is written when all of them are ready; a child that ends
-is started again, later each time it ends soon; SIGTERM and SIGINT end the API processes first,
-after their last answers, then the worker after its step, with exit code 0; no child outlives the
-supervisor (``process/link.py``).
+is started again, later each time it ends soon, unless its end helped to find a request that kills
+whoever folds it (``fold/attempts.py``); SIGTERM and SIGINT end the API processes first, after their
+last answers, then the worker after its step, with exit code 0; no child outlives the supervisor
+(``process/link.py``).
 """
 
 from __future__ import annotations
