@@ -27,6 +27,25 @@ def test_a_key_is_for_one_request(door: Door) -> None:
     assert door.get(f"{CUSTOMERS}/d").status == 404
 
 
+def test_a_key_is_one_operations(door: Door) -> None:
+    create(door, "c", "k")
+    archived = door.post(f"{CUSTOMERS}/c/archive", headers={"Idempotency-Key": "k"})
+    assert archived.status == 200
+    assert "idempotency-replayed" not in archived.headers
+
+
+def test_the_headers_are_those_of_the_first_answer(door: Door) -> None:
+    usage = {"usages": [{"customerId": "c", "featureId": "seats", "value": 1}]}
+    door.post(CUSTOMERS, {"id": "c"})
+    feature = {"id": "seats", "displayName": "Seats", "featureType": "NUMBER"}
+    door.post("/api/v1/features", feature | {"meterType": "FLUCTUATING"})
+    first, again = (
+        door.post("/api/v2/usage", usage, headers={"Idempotency-Key": "k"}) for _ in range(2)
+    )
+    assert "tally-as-of" in first.headers
+    assert again.headers == first.headers | {"idempotency-replayed": "true"}
+
+
 def test_a_key_is_one_environments(door: Door) -> None:
     other = door.new_key("other")
     assert create(door, "c", "k").status == 201

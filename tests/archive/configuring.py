@@ -70,7 +70,7 @@ class Configuration:
         entitlements = [item | {"id": feature} for feature in features]
         self._insert(
             "INSERT INTO plans VALUES (?, ?, 1, 'PUBLISHED', 'product', '{}', ?, 'NEW_CUSTOMERS', "
-            "0, 0, 0)",
+            "0, 0, 0, '')",
             environment, plan, json.dumps(entitlements),
         )  # fmt: skip
         return plan
@@ -91,7 +91,7 @@ class Configuration:
         self._count += 1
         self._insert(
             "INSERT INTO subscriptions "
-            "VALUES (?, ?, ?, ?, 'product', ?, 1, ?, ?, ?, ?, '{}', 0, 0)",
+            "VALUES (?, ?, ?, ?, 'product', ?, 1, ?, ?, ?, ?, '{}', 0, 0, NULL)",
             environment, f"subscription-{self._count}", customer, resource, plan, start, end,
             start if chain_start is None else chain_start, int(restarts),
         )  # fmt: skip

@@ -72,7 +72,7 @@ class Scene:
         with self.store.writing() as transaction:
             transaction.run(
                 "INSERT INTO plans VALUES (?, ?, ?, 'PUBLISHED', ?, '{}', ?, 'NEW_CUSTOMERS', "
-                "?, ?, ?)",
+                "?, ?, ?, '')",
                 DEFAULT, name, version, product, json.dumps(items), 0, START, START,
             )  # fmt: skip
             record_change(transaction, DEFAULT, "", self.now)
@@ -128,7 +128,8 @@ def subscribe(
 ) -> None:
     """``Scene.subscribe`` inside a transaction."""
     transaction.run(
-        "INSERT INTO subscriptions VALUES (?, ?, ?, ?, 'main', ?, 1, ?, NULL, ?, ?, '{}', ?, ?)",
+        "INSERT INTO subscriptions "
+        "VALUES (?, ?, ?, ?, 'main', ?, 1, ?, NULL, ?, ?, '{}', ?, ?, NULL)",
         DEFAULT, f"{customer}-{resource}-{plan}-{start}", customer, resource, plan, start,
         chain_start, int(restarts), start, start,
     )  # fmt: skip

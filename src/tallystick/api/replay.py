@@ -1,8 +1,9 @@
 """``Idempotency-Key``: the same request sent again gets the same answer.
 
 Owns: the table ``replies``. The answer is kept in the transaction that did the work, so both exist
-or neither; an error is not kept, because nothing was done. A key is one environment's and lasts
-``limits.REPLAY_HOURS``. Events and usage items carry keys of their own besides (DESIGN 4).
+or neither; an error is not kept, because nothing was done. A key is one operation's (environment,
+method and path) and lasts ``limits.REPLAY_HOURS``. Events and usage items carry keys of their own
+besides (DESIGN 4).
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final, cast
 
+import msgspec
+
 from tallystick import limits
-from tallystick.api.answers import JSON, Answer, answer
+from tallystick.api.answers import Answer, Header, answer
 from tallystick.api.http import Handler, Request, Route
 from tallystick.clock import HOUR
 from tallystick.errors import BadInput
@@ -22,9 +25,15 @@ if TYPE_CHECKING:
 
 KEY_HEADER: Final = b"idempotency-key"
 
-FIND = "SELECT request, status, body FROM replies WHERE environment = ? AND key = ?"
+_HEADERS: Final = msgspec.json.Decoder(list[tuple[str, str]]).decode
+
+FIND = """
+SELECT request, status, headers, body FROM replies
+WHERE environment = ? AND method = ? AND path = ? AND key = ?
+"""
 KEEP = """
-INSERT INTO replies (environment, key, request, status, body, made_at) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO replies (environment, method, path, key, request, status, headers, body, made_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 EXPIRE = "DELETE FROM replies WHERE made_at < ?"
 
@@ -38,22 +47,28 @@ def answer_once(
     """
     now = services.clock.now()
     transaction.run(EXPIRE, now - limits.REPLAY_HOURS * HOUR)
-    key, digest = _key_of(request), _digest_of(request, raw_path)
-    kept = transaction.one(FIND, request.environment, key)
+    scope = (request.environment, request.method, raw_path.decode("latin-1"), _key_of(request))
+    digest = hashlib.sha256(request.body).digest()
+    kept = transaction.one(FIND, *scope)
     if kept is not None:
-        return _again(digest, *cast("tuple[bytes, int, bytes]", kept))
+        return _again(digest, *cast("tuple[bytes, int, str, bytes]", kept))
     reply = cast("Handler", route.handler)(services, transaction, request)
     answered = answer(reply, route.status)
-    kept_now = (request.environment, key, digest, answered.status, answered.body, now)
-    transaction.run(KEEP, *kept_now)
+    headers = _headers_text(answered.headers)
+    transaction.run(KEEP, *scope, digest, answered.status, headers, answered.body, now)
     return answered
 
 
-def _again(digest: bytes, first_digest: bytes, status: int, body: bytes) -> Answer:
+def _again(digest: bytes, first_digest: bytes, status: int, headers: str, body: bytes) -> Answer:
     if digest != first_digest:
         raise BadInput("Idempotency-Key: was used for another request within 24 hours")
-    length = (b"content-length", b"%d" % len(body))
-    return Answer(status, [JSON, length, (b"idempotency-replayed", b"true")], body)
+    told = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in _HEADERS(headers)]
+    return Answer(status, [*told, (b"idempotency-replayed", b"true")], body)
+
+
+def _headers_text(headers: list[Header]) -> str:
+    pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    return msgspec.json.encode(pairs).decode()
 
 
 def _key_of(request: Request) -> str:
@@ -61,7 +76,3 @@ def _key_of(request: Request) -> str:
     if not 1 <= len(key) <= limits.ID_CHARS_MAX:
         raise BadInput(f"Idempotency-Key: must have 1 to {limits.ID_CHARS_MAX} characters")
     return key
-
-
-def _digest_of(request: Request, raw_path: bytes) -> bytes:
-    return hashlib.sha256(b"%s %s\n" % (request.method.encode(), raw_path) + request.body).digest()

@@ -19,7 +19,7 @@ _OPERATIONS: Final = """
     GET PUT /api/v1-beta/entity-types
     GET POST /api/v1/addons
     GET POST /api/v1/addons/{addonId}/entitlements
-    DELETE /api/v1/addons/{addonId}/entitlements/{id}
+    DELETE PATCH /api/v1/addons/{addonId}/entitlements/{id}
     GET PATCH /api/v1/addons/{id}
     POST /api/v1/addons/{id}/archive
     GET /api/v1/addons/{id}/charges
@@ -78,7 +78,7 @@ _OPERATIONS: Final = """
     GET /api/v1/plans/{id}/overage-charges
     POST /api/v1/plans/{id}/publish
     GET POST /api/v1/plans/{planId}/entitlements
-    DELETE /api/v1/plans/{planId}/entitlements/{id}
+    DELETE PATCH /api/v1/plans/{planId}/entitlements/{id}
     GET POST /api/v1/products
     PATCH /api/v1/products/{id}
     POST /api/v1/products/{id}/archive

@@ -17,7 +17,7 @@ NOT_BEGUN = -1
 """The position of a recount that has read nothing yet."""
 
 INSERT_CHANGE = """
-INSERT INTO changes (environment, customer, made_at, token) VALUES (?, ?, ?, ?)
+INSERT INTO changes (environment, customer, made_at, token, what) VALUES (?, ?, ?, ?, ?)
 """
 
 ARCHIVED_ANYONE = "SELECT 1 FROM archived_customers WHERE environment = ? LIMIT 1"
@@ -37,9 +37,16 @@ VALUES (?, ?, ?, ?, (SELECT COALESCE(MAX(seq), 0) FROM changes), ?, NULL, 0, ?, 
 """
 
 
-def record_change(transaction: Transaction, environment: str, customer: str, now: Instant) -> None:
-    """Say that rules of ``customer`` (``EVERYONE``: of the whole environment) changed."""
-    transaction.insert(INSERT_CHANGE, environment, customer, now, ids.new_token())
+def record_change(
+    transaction: Transaction, environment: str, customer: str, now: Instant, what: str = ""
+) -> None:
+    """Say that rules of ``customer`` (``EVERYONE``: of the whole environment) changed.
+
+    ``what`` tells what of everyone's: ``feature:ID`` (its body, meter or generation),
+    ``plan:ID`` or ``addon:ID`` (its published versions); '' is anything. What no rule is made of,
+    as the draft of a plan, needs no change recorded.
+    """
+    transaction.insert(INSERT_CHANGE, environment, customer, now, ids.new_token(), what)
 
 
 def queue_recount(

@@ -16,13 +16,15 @@ CREATE TABLE api_keys (
     revoked_at  INTEGER
 );
 
--- Every change of a rule, so that caches drop just what it touches. customer '' is everyone.
+-- Every change of a rule, so that caches drop just what it touches. customer '' is everyone, what ''
+-- is everything; else 'feature:ID', 'plan:ID' or 'addon:ID'.
 CREATE TABLE changes (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     environment TEXT    NOT NULL,
     customer    TEXT    NOT NULL,
     made_at     INTEGER NOT NULL,
-    token       INTEGER NOT NULL      -- random: tells a seq that was rolled back and used again
+    token       INTEGER NOT NULL,     -- random: tells a seq that was rolled back and used again
+    what        TEXT    NOT NULL DEFAULT ''
 );
 
 -- ---------------------------------------------------------------------------------- the catalog
@@ -60,8 +62,40 @@ CREATE TABLE plans (
     published_at   INTEGER,
     created_at     INTEGER NOT NULL,
     updated_at     INTEGER NOT NULL,
+    parent         TEXT    NOT NULL DEFAULT '',  -- of this version; '' is none
     PRIMARY KEY (environment, id, version)
 );
+
+CREATE INDEX plans_of_parent ON plans (environment, parent);
+CREATE INDEX plans_of_product ON plans (environment, product);
+
+-- A version of an add-on: as of a plan, but without a parent.
+CREATE TABLE addons (
+    environment    TEXT    NOT NULL,
+    id             TEXT    NOT NULL,
+    version        INTEGER NOT NULL,
+    status         TEXT    NOT NULL,
+    product        TEXT    NOT NULL,
+    body           TEXT    NOT NULL,
+    entitlements   TEXT    NOT NULL,
+    migration      TEXT,
+    published_at   INTEGER,
+    created_at     INTEGER NOT NULL,
+    updated_at     INTEGER NOT NULL,
+    PRIMARY KEY (environment, id, version)
+);
+
+CREATE INDEX addons_of_product ON addons (environment, product);
+
+-- Which features a version of a plan or an add-on names, so that "in use" needs no JSON.
+CREATE TABLE granted_features (
+    environment TEXT    NOT NULL,
+    feature     TEXT    NOT NULL,
+    kind        TEXT    NOT NULL,     -- plan | addon
+    package     TEXT    NOT NULL,     -- its id
+    version     INTEGER NOT NULL,
+    PRIMARY KEY (environment, feature, kind, package, version)
+) WITHOUT ROWID;
 
 CREATE TABLE customers (
     environment TEXT    NOT NULL,
@@ -90,11 +124,56 @@ CREATE TABLE subscriptions (
     body        TEXT    NOT NULL,     -- JSON: everything else
     created_at  INTEGER NOT NULL,
     updated_at  INTEGER NOT NULL,
+    held_from   INTEGER,              -- since when by this customer and resource; NULL is start_at
     PRIMARY KEY (environment, id)
 );
 
 CREATE INDEX subscriptions_of_customer ON subscriptions (environment, customer);
+CREATE INDEX subscriptions_of_plan ON subscriptions (environment, plan);
 CREATE INDEX subscriptions_by_age ON subscriptions (environment, created_at, id);
+
+-- Who held a subscription in [from_at, until_at), before it was transferred or delegated.
+CREATE TABLE subscription_tenures (
+    environment  TEXT    NOT NULL,
+    subscription TEXT    NOT NULL,
+    customer     TEXT    NOT NULL,
+    resource     TEXT    NOT NULL,
+    from_at      INTEGER NOT NULL,
+    until_at     INTEGER NOT NULL,
+    PRIMARY KEY (environment, subscription, from_at)
+);
+
+CREATE INDEX subscription_tenures_of_customer ON subscription_tenures (environment, customer);
+
+-- Every add-on that a subscription ever had or will have, so that its subscribers can be found. What
+-- it has when is in the subscription's body.
+CREATE TABLE subscription_addons (
+    environment  TEXT NOT NULL,
+    addon        TEXT NOT NULL,
+    subscription TEXT NOT NULL,
+    customer     TEXT NOT NULL,       -- who holds the subscription now
+    PRIMARY KEY (environment, addon, subscription)
+) WITHOUT ROWID;
+
+CREATE INDEX subscription_addons_of ON subscription_addons (environment, subscription);
+
+-- What a customer was granted beside its subscriptions, for a while or for life.
+CREATE TABLE promotional_entitlements (
+    environment TEXT    NOT NULL,
+    customer    TEXT    NOT NULL,
+    id          TEXT    NOT NULL,
+    feature     TEXT    NOT NULL,
+    body        TEXT    NOT NULL,     -- JSON: an entitlement as a plan stores it, and what is shown
+    start_at    INTEGER NOT NULL,
+    end_at      INTEGER,              -- as granted; NULL is for life
+    ended_at    INTEGER,              -- revoked or replaced then: history, and no longer listed
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    PRIMARY KEY (environment, customer, id)
+);
+
+CREATE INDEX promotional_entitlements_of_feature
+    ON promotional_entitlements (environment, feature);
 
 -- ------------------------------------------------------------------------------------- counters
 
@@ -174,15 +253,28 @@ CREATE INDEX usage_keys_by_age ON usage_keys (claimed_at);
 -- Answers to requests that carried an Idempotency-Key header, for a day.
 CREATE TABLE replies (
     environment TEXT    NOT NULL,
+    method      TEXT    NOT NULL,
+    path        TEXT    NOT NULL,     -- as it was sent
     key         TEXT    NOT NULL,
-    request     BLOB    NOT NULL,     -- SHA-256 of method, path and body
+    request     BLOB    NOT NULL,     -- SHA-256 of the body
     status      INTEGER NOT NULL,
+    headers     TEXT    NOT NULL,     -- JSON: [[name, value], …]
     body        BLOB    NOT NULL,
     made_at     INTEGER NOT NULL,
-    PRIMARY KEY (environment, key)
+    PRIMARY KEY (environment, method, path, key)
 ) WITHOUT ROWID;
 
 CREATE INDEX replies_by_age ON replies (made_at);
+
+-- Calls that target one entity (a subscription, a customer or its resource), for a minute.
+CREATE TABLE entity_calls (
+    environment TEXT    NOT NULL,
+    entity      TEXT    NOT NULL,
+    called_at   INTEGER NOT NULL,
+    real_at     INTEGER NOT NULL      -- by a clock that nobody stops: microseconds, monotonic
+);
+
+CREATE INDEX entity_calls_of ON entity_calls (environment, entity);
 
 -- Customers with at least one archived event or usage report: only they can need a recount.
 CREATE TABLE archived_customers (
