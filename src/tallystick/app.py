@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tallystick import limits
 from tallystick.clock import DAY, Clock, SystemClock, TestClock
 from tallystick.folder import DataFolder
 from tallystick.freshness import Freshness
@@ -23,13 +24,14 @@ from tallystick.store.sqlite import SqliteStore
 from tallystick.store.writer import GroupWriter
 
 if TYPE_CHECKING:
+    from tallystick.api.gathering import Gathering
     from tallystick.archive.query import QueryEngine
     from tallystick.entitlements.rules import Rules
     from tallystick.fold.attempts import Isolation
     from tallystick.fold.worker import Worker
-    from tallystick.inbox.arrivals import Arrivals
-    from tallystick.inbox.inbox import Inbox
-    from tallystick.usage.desk import ReportDesk
+    from tallystick.inbox.inbox import Arrival, Inbox
+    from tallystick.usage.desk import Measurements
+    from tallystick.usage.report import Call
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,11 @@ class Services:
     state: Store
     inbox_store: Store
     inbox: Inbox
-    arrivals: Arrivals
+    arrivals: Gathering[Arrival, int]
+    """The way into the inbox: an accepted request becomes its position."""
     state_writer: GroupWriter
-    inbox_writer: GroupWriter
-    reports: ReportDesk
+    reports: Gathering[Call, Measurements]
+    """The way in for usage reports."""
     freshness: Freshness
     queries: QueryEngine
     rules: Callable[[], Rules]
@@ -58,7 +61,8 @@ class Services:
 
     def close(self) -> None:
         """Finish what the writers have queued and close the stores."""
-        self.inbox_writer.close()
+        self.arrivals.close()
+        self.reports.close()
         self.state_writer.close()
         self.queries.close()
         self.inbox_store.close()
@@ -105,18 +109,17 @@ def isolation_of(folder: DataFolder) -> Isolation:
 
 def open_services(settings: Settings) -> Services:
     """Everything an API process works with; close it when it ends."""
+    from tallystick.api.gathering import Gathering
     from tallystick.archive.query import QueryEngine
     from tallystick.entitlements.rules import Rules
-    from tallystick.inbox.arrivals import Arrivals
     from tallystick.inbox.inbox import Inbox
     from tallystick.usage.desk import ReportDesk
 
     folder = DataFolder(settings.data_dir)
     state, inbox_store = open_state(folder), open_inbox(folder)
     inbox = Inbox(inbox_store, settings.inbox_max_bytes)
-    inbox_writer = GroupWriter(inbox_store, "inbox-writer")
-    state_writer = GroupWriter(state, "state-writer")
     clock, rules = open_clock(settings, folder), _one_per_thread(lambda: Rules(state))
+    desk = ReportDesk(rules, clock, settings.dedupe_window_days * DAY)
     return Services(
         settings=settings,
         folder=folder,
@@ -124,10 +127,16 @@ def open_services(settings: Settings) -> Services:
         state=state,
         inbox_store=inbox_store,
         inbox=inbox,
-        arrivals=Arrivals(inbox, inbox_writer),
-        state_writer=state_writer,
-        inbox_writer=inbox_writer,
-        reports=ReportDesk(state_writer, rules, clock, settings.dedupe_window_days * DAY),
+        arrivals=Gathering(
+            inbox_store,
+            inbox.add_all,
+            name="inbox-commit",
+            weigh=lambda arrival: 1 + len(arrival.body) // (16 * limits.KIB),
+        ),
+        state_writer=GroupWriter(state, "state-writer"),
+        reports=Gathering(
+            state, desk.count, name="reports-commit", weigh=lambda call: len(call.items)
+        ),
         freshness=Freshness(folder.freshness),
         queries=QueryEngine(folder.path, memory_mib=settings.query_memory_mib),
         rules=rules,

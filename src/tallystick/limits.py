@@ -60,6 +60,8 @@ RETRY_AFTER_SECONDS_MAX: Final = 60
 """Longest wait a refused caller is told; Stigg's SDK ignores longer ones."""
 COMMIT_GROUP_MAX: Final = 512
 """Requests that share one commit."""
+LOOP_WEIGHT_MAX: Final = 64
+"""What one transaction may hold up the event loop with: usage reports, or events in 16 KiB."""
 STORE_BUSY_SECONDS_MAX: Final = 5.0
 """How long a write waits for another writer before the caller is told 503."""
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from tallystick import limits
 from tallystick.clock import Instant
 from tallystick.errors import TooManyRequests
-from tallystick.inbox.inbox import Backlog, Inbox, InboxRequest
+from tallystick.inbox.inbox import Arrival, Backlog, Inbox, InboxRequest
 from tallystick.store.sqlite import SqliteStore
 
 NOW = Instant(1_767_225_600_000_000)
@@ -106,6 +106,22 @@ def test_a_full_inbox_refuses_and_stores_nothing(opened: Opened) -> None:
     assert opened.add(b"x" * 40) == 2
     opened.inbox.remove(1)
     assert opened.add(b"x" * 60) == 3
+
+
+def test_requests_without_room_are_refused_alone(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "inbox.db", "inbox")
+    inbox = Inbox(store, bytes_max=100)
+    sizes = (60, 41, 30, 11, 10)
+    with store.writing() as transaction:
+        told = inbox.add_all(
+            transaction, [Arrival(f"e{size % 2}", Instant(5), 1, b"x" * size) for size in sizes]
+        )
+    assert [each if isinstance(each, int) else type(each) for each in told] == [
+        1, TooManyRequests, 2, TooManyRequests, 3,
+    ]  # fmt: skip
+    assert inbox.backlog() == Backlog(3, 100)
+    assert inbox.accepted() == {"e0": 3}
+    store.close()
 
 
 def test_how_long_to_wait_grows_with_what_must_go_first(tmp_path: Path) -> None:

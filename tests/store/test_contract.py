@@ -11,7 +11,7 @@ import pytest
 
 from tallystick import limits
 from tallystick.errors import Unavailable
-from tallystick.store import Store, Transaction
+from tallystick.store import Begun, Store, Transaction
 from tests.store.engines import Engine
 
 ADD = "INSERT INTO environments (environment, created_at) VALUES (?, ?)"
@@ -272,6 +272,67 @@ def test_a_write_behind_others_waits_no_longer_than_the_bound(
         second.join()
     assert names(store) == []
     assert max(waited) < 1.4 * bound
+
+
+def test_a_write_may_begin_only_when_no_other_is_open(engine: Engine, store: Store) -> None:
+    with engine.locked():
+        assert store.begin_if_free() is None
+    with store.writing():
+        assert store.begin_if_free() is None
+    begun = store.begin_if_free()
+    assert begun is not None
+    assert store.begin_if_free() is None
+    with begun.filling() as transaction:
+        transaction.run(ADD, "a", 0)
+    begun.commit()
+    add(store, "b")
+    assert names(store) == ["a", "b"]
+
+
+def test_what_was_begun_may_be_committed_by_another_thread(store: Store) -> None:
+    begun = store.begin_if_free()
+    assert begun is not None
+    with begun.filling() as transaction:
+        transaction.run(ADD, "a", 0)
+    assert names(store) == []
+    in_thread(begun.commit).join()
+    assert names(store) == ["a"]
+
+
+def test_filling_that_fails_ends_the_write(store: Store) -> None:
+    begun = store.begin_if_free()
+    assert begun is not None
+
+    def fill() -> None:
+        with begun.filling() as transaction:
+            transaction.run(ADD, "a", 0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fill()
+    add(store, "b")
+    assert names(store) == ["b"]
+
+
+def fill_and_commit(begun: Begun) -> None:
+    with begun.filling() as transaction:
+        transaction.run_many(ADD, [(f"{number:0900d}", 0) for number in range(300)])
+    begun.commit()
+
+
+@pytest.mark.parametrize("trouble", ["full", "failing"])
+def test_what_was_begun_without_room_is_unavailable_and_over(
+    engine: Engine, store: Store, trouble: str
+) -> None:
+    in_trouble = engine.full(store) if trouble == "full" else engine.failing()
+    with in_trouble:
+        begun = store.begin_if_free()
+        assert begun is not None
+        with pytest.raises(Unavailable):
+            fill_and_commit(begun)
+        assert names(store) == []
+    add(store, "after")
+    assert names(store) == ["after"]
 
 
 @pytest.mark.parametrize("trouble", ["full", "failing"])

@@ -44,11 +44,11 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     | {"archive", "core", "entitlements", "inbox", "metering", "store", "usage"},
     # what joins everything, and the doors
     "app": FREE
-    | {"archive", "entitlements", "fold", "folder", "freshness", "inbox", "settings", "store",
-       "usage"},
+    | {"api", "archive", "entitlements", "fold", "folder", "freshness", "inbox", "settings",
+       "store", "usage"},
     "api": FREE
-    | {"__init__", "access", "app", "archive", "catalog", "core", "entitlements", "freshness",
-       "inbox", "ingest", "store", "usage"},
+    | {"__init__", "access", "app", "archive", "catalog", "core", "entitlements", "failpoints",
+       "freshness", "inbox", "ingest", "store", "usage"},
     "process": FREE | {"access", "api", "app", "archive", "folder", "settings", "store"},
     "cli": FREE
     | {"__init__", "access", "app", "failpoints", "fold", "folder", "inbox", "process",

@@ -20,6 +20,7 @@ IMPLEMENTS = {
     "TestClock": "Clock",
     "SqliteStore": "Store",
     "SqliteTransaction": "Transaction",
+    "SqliteBegun": "Begun",
 }
 
 

@@ -10,7 +10,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from tallystick import limits
 from tallystick.api.http import Id, Reply, Request, Route, Time
-from tallystick.api.waiting import settled
 from tallystick.clock import HOUR
 from tallystick.inbox.inbox import Arrival
 from tallystick.ingest.events import accept_events
@@ -53,7 +52,7 @@ async def report_events(services: Services, request: Request) -> Reply:
     else:
         accepted = await asyncio.to_thread(accept_events, body, now, future_us)
     arrival = Arrival(request.environment, now, accepted.events, accepted.lines)
-    position = await settled(services.arrivals.accept(arrival))
+    position = await services.arrivals.submit(arrival)
     return Reply({}, headers={"Tally-Position": str(position)})
 
 

@@ -9,7 +9,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from tallystick import limits
 from tallystick.api.http import Id, Reply, Request, Route, Time, freshness_headers
-from tallystick.api.waiting import settled
 from tallystick.clock import DAY, HOUR
 from tallystick.ingest.usage import UsageItem, decode_usages
 from tallystick.store import Transaction
@@ -58,12 +57,12 @@ def report_v2(services: Services, transaction: Transaction, request: Request) ->
 
 async def gathered_v1(services: Services, request: Request) -> Reply:
     """``report_v1``, together with whoever reports at the same moment."""
-    return _told_v1(request, await settled(services.reports.report(_call(request))))
+    return _told_v1(request, await services.reports.submit(_call(request)))
 
 
 async def gathered_v2(services: Services, request: Request) -> Reply:
     """``report_v2``, together with whoever reports at the same moment."""
-    return _told_v2(request, await settled(services.reports.report(_call(request))))
+    return _told_v2(request, await services.reports.submit(_call(request)))
 
 
 def read_items(services: Services, request: Request) -> list[UsageItem]:

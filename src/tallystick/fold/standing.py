@@ -1,9 +1,10 @@
 """The standing counters: those that are written often, kept beside the events in DuckDB.
 
 Owns: the tables ``standing`` and ``held`` of one connection: for a (feature, customer, resource),
-the counter of its present period, the number of its row, and what it holds by the last commit. Most matches of a
-step belong to such a counter; adding them up is then one join, and what goes to the store is ready
-text. A counter costs a few microseconds so, a tenth of what it costs to look up its rules.
+the counter of its present period, the number of its row, and what it holds by the last commit.
+Most matches of a step belong to such a counter; adding them up is then one join, and what goes to
+the store is ready text. A counter costs a few microseconds so, a tenth of what it costs to look up
+its rules.
 
 The fold is the only writer of event-fed counters, so what is standing is what is stored. What a
 step settles some other way, or what a rule change touches, is forgotten here.
@@ -25,7 +26,7 @@ STANDING_MAX: Final = 200_000
 """Counters kept; beyond it all are forgotten and come back as they are needed."""
 
 
-# Which counters stand. What they hold is apart, in ``held``: a step replaces that, for many at once.
+# Which counters stand. What they hold is apart, in ``held``, because every step replaces that.
 CREATE_STANDING = """
 CREATE OR REPLACE TEMP TABLE standing (
     environment VARCHAR, feature_no INTEGER, customer VARCHAR, resource VARCHAR,
@@ -119,6 +120,7 @@ class Standing:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._feature_nos: dict[tuple[str, str], int] = {}
+        self._count = 0
         self.forget_all()
 
     def settle(self, features: Sequence[tuple[str, str]]) -> None:

@@ -55,6 +55,19 @@ class Transaction(Protocol):
         ...
 
 
+class Begun(Protocol):
+    """A write transaction that was begun and is neither filled nor committed yet. Each method is
+    called once, one after the other; they need not be called by the same thread."""
+
+    def filling(self) -> AbstractContextManager[Transaction]:
+        """Its statements. When the block raises, the transaction is over and nothing remains."""
+        ...
+
+    def commit(self) -> None:
+        """Make it durable. When it raises ``Unavailable``, nothing of it remains."""
+        ...
+
+
 class Store(Protocol):
     """A database with one schema. Safe to use from several threads."""
 
@@ -64,6 +77,10 @@ class Store(Protocol):
 
     def writing(self) -> AbstractContextManager[Transaction]:
         """One transaction, durable when the block is left without an error."""
+        ...
+
+    def begin_if_free(self) -> Begun | None:
+        """Begin what ``writing`` would, or None when another write is open: waits for nobody."""
         ...
 
     def version(self) -> int:

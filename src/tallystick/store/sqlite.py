@@ -68,6 +68,40 @@ class SqliteTransaction:
         self._connection.execute("RELEASE part")
 
 
+class SqliteBegun:
+    """A write transaction on the write connection, whose lock goes with its end."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, lock: threading.Lock) -> None:
+        self._connection = connection
+        self._path = path
+        self._lock = lock
+
+    @contextmanager
+    def filling(self) -> Iterator[SqliteTransaction]:
+        try:
+            with _translated(self._path):
+                yield SqliteTransaction(self._connection, self._path)
+        except BaseException:
+            self._undo()
+            raise
+
+    def commit(self) -> None:
+        try:
+            with _translated(self._path):
+                self._connection.execute("COMMIT")
+        except BaseException:
+            self._undo()
+            raise
+        self._lock.release()
+
+    def _undo(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        finally:
+            self._lock.release()
+
+
 class SqliteStore:
     """One SQLite database file with the schema ``schema/NAME.sql``."""
 
@@ -118,6 +152,18 @@ class SqliteStore:
         finally:
             self._write_lock.release()
 
+    def begin_if_free(self) -> SqliteBegun | None:
+        if not self._write_lock.acquire(blocking=False):
+            return None
+        begun = False
+        try:
+            with _translated(self._path):
+                begun = self._try_begin()
+        finally:
+            if not begun:
+                self._write_lock.release()
+        return SqliteBegun(self._writer, self._path, self._write_lock) if begun else None
+
     def version(self) -> int:
         with _translated(self._path):
             return cast("int", self._reader().execute("PRAGMA data_version").fetchone()[0])
@@ -164,15 +210,20 @@ class SqliteStore:
         return connection
 
     def _begin_immediate(self, deadline: float) -> None:
-        while True:
-            try:
-                self._writer.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if _primary_code(error) not in _BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(_RETRY_SECONDS)
-            else:
-                return
+        while not self._try_begin():
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{self._path.name} is busy: another write did not end in time")
+            time.sleep(_RETRY_SECONDS)
+
+    def _try_begin(self) -> bool:
+        """Begin to write; False when another process is writing."""
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if _primary_code(error) not in _BUSY:
+                raise
+            return False
+        return True
 
     def _install(self, schema: str) -> None:
         script = resources.files("tallystick.store").joinpath(f"schema/{schema}.sql").read_text()

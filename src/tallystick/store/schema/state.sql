@@ -302,7 +302,8 @@ CREATE TABLE totals (
     counted            INTEGER NOT NULL DEFAULT 0,   -- archived, events and reports
     duplicates         INTEGER NOT NULL DEFAULT 0,   -- events
     duplicates_expired INTEGER NOT NULL DEFAULT 0,   -- of these, gone from the log with the window
-    quarantined        INTEGER NOT NULL DEFAULT 0
+    quarantined        INTEGER NOT NULL DEFAULT 0,
+    discarded          INTEGER NOT NULL DEFAULT 0    -- were quarantined, and the operator let go
 );
 
 -- The manifest. A file exists for readers when its row does.
