@@ -34,6 +34,7 @@ POINTS: Final = (
     "merge.before_commit",
     "merge.after_commit",
     "garbage.before_delete",
+    "quarantine.before_discard",
 )
 
 _armed: Callable[[str], None] | None = None

@@ -79,5 +79,18 @@ def test_a_retry_puts_the_request_into_the_inbox_again(
 def test_an_unknown_id_is_refused(
     capsys: pytest.CaptureFixture[str], flags: list[str], state: Store
 ) -> None:
-    assert main(["quarantine", "retry", "1", *flags]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    for verb in ("retry", "discard"):
+        assert main(["quarantine", verb, "1", *flags]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_discarded_request_is_told_and_no_longer_listed(
+    capsys: pytest.CaptureFixture[str], flags: list[str], state: Store
+) -> None:
+    quarantine(state, 7)
+    quarantine(state, 8)
+    assert main(["quarantine", "discard", "1", *flags]) == 0
+    assert capsys.readouterr().out == "discarded 3 events of environment acme\n"
+    assert main(["quarantine", "discard", "2", "--json", *flags]) == 0
+    assert json.loads(capsys.readouterr().out)["discarded"]["position"] == 8
+    assert main(["quarantine", "list", *flags]) == 0

@@ -90,7 +90,7 @@ def test_json_has_the_documented_names(counted: Counted) -> None:
     environment = document["environments"][0]
     assert environment.keys() >= {
         "environment", "accepted", "waiting", "counted", "duplicates", "quarantined", "rejected",
-        "differences",
+        "discarded", "differences",
     }  # fmt: skip
     assert environment["differences"][0] == {
         "what": "counter of customer 'acme' feature 'calls' period from 2026-01-01T00:00:00.000Z",
@@ -110,6 +110,7 @@ def test_json_has_the_documented_names(counted: Counted) -> None:
         ("UPDATE totals SET accepted_reports = accepted_reports + 1", "accepted ="),
         ("UPDATE totals SET duplicates_expired = 1", "accepted ="),
         ("UPDATE totals SET quarantined = 1", "events in quarantine"),
+        ("UPDATE totals SET discarded = 1", "accepted ="),
         ("DELETE FROM reports_waiting", "accepted ="),
         ("UPDATE files SET removed_at = 1 WHERE way = 'event'", "rows in the archive"),
         ("UPDATE files SET removed_at = 1 WHERE kind = 'duplicates'", "duplicates in the log"),

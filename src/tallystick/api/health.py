@@ -33,7 +33,8 @@ OLDEST_WAITING: Final = (
     "SELECT received_at FROM requests WHERE position > ? ORDER BY position LIMIT 1"
 )
 TOTALS: Final = """
-SELECT environment, accepted_reports, duplicate_reports, counted, duplicates, quarantined
+SELECT environment, accepted_reports, duplicate_reports, counted, duplicates, quarantined,
+       discarded
 FROM totals ORDER BY environment
 """
 
@@ -143,6 +144,9 @@ def _ledger(inbox: Inbox, transaction: Transaction) -> list[Family]:
             "events_duplicate_total", "counter", "Events that were repetitions.", totals, 4
         ),
         _by_environment("events_quarantined", "gauge", "Events set aside as poison.", totals, 5),
+        _by_environment(
+            "events_discarded_total", "counter", "Events set aside and discarded.", totals, 6
+        ),
     ]
 
 

@@ -1,6 +1,6 @@
-"""``tallystick quarantine list | retry``: requests that could not be counted, and another try.
+"""``tallystick quarantine list | retry | discard``: requests that could not be counted.
 
-The worker does the retry; this command asks for it and returns.
+The worker does the retry; this command asks for it and returns. Discarding is done on return.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command and its verbs."""
-    parser = commands.add_parser("quarantine", help="Show requests set aside; try them again.")
+    parser = commands.add_parser("quarantine", help="Show requests set aside; try or discard them.")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     listing = add_command(verbs, "list", "List what is set aside; exit code 1 if any is.", _list)
     retry = add_command(verbs, "retry", "Ask the worker to count a request again.", _retry)
     retry.add_argument(
         "id", type=int, nargs="?", metavar="ID", help="From `quarantine list`; without it, all."
     )
-    for each in (listing, retry):
+    discard = add_command(verbs, "discard", "Remove a request for good, uncounted.", _discard)
+    discard.add_argument("id", type=int, metavar="ID", help="From `quarantine list`.")
+    for each in (listing, retry, discard):
         add_folder_flags(each)
 
 
@@ -66,12 +68,33 @@ def _retry(parsed: argparse.Namespace) -> int:
     with closing(open_state(folder)) as state, closing(open_inbox(folder)) as inbox_store:
         asked = ask_retry(state, Inbox(inbox_store), inbox_store, parsed.id)
     if not asked and parsed.id is not None:
-        raise OperatorError(f"{parsed.id} is not quarantined; see `tallystick quarantine list`")
+        raise _unknown(parsed.id)
     if parsed.json:
         print_json({"asked": asked})
     else:
         print(f"asked the worker to try {asked} again")
     return 0
+
+
+def _discard(parsed: argparse.Namespace) -> int:
+    from tallystick.app import open_state
+    from tallystick.fold.quarantine import discard
+
+    folder = folder_of(parsed)
+    folder.require()
+    with closing(open_state(folder)) as state:
+        found = discard(state, parsed.id)
+    if found is None:
+        raise _unknown(parsed.id)
+    if parsed.json:
+        print_json({"discarded": _as_json(found)})
+    else:
+        print(f"discarded {found.events} events of environment {found.environment}")
+    return 0
+
+
+def _unknown(quarantine_id: int) -> OperatorError:
+    return OperatorError(f"{quarantine_id} is not quarantined; see `tallystick quarantine list`")
 
 
 def _as_json(each: Quarantined) -> dict[str, object]:

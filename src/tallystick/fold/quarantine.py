@@ -3,7 +3,9 @@
 Owns: the rows of ``quarantine``. A request goes in within the transaction that moves the position
 past it, so the ledger stays whole. A retry puts it into the inbox once more, with a new position
 and its quarantine id as ``origin``; it stays quarantined until the fold's own transaction counts
-it, and an origin that is gone is passed over, so asking twice repeats nothing.
+it, and an origin that is gone is passed over, so asking twice repeats nothing. A request that is
+discarded leaves with its bytes and stays in the books: ``totals.discarded`` takes its events over,
+in the transaction that removes it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tallystick.clock import Instant
+from tallystick.errors import Unavailable
+from tallystick.failpoints import reach
 from tallystick.inbox.inbox import Inbox, InboxRequest
 from tallystick.store import Store, Transaction
 
@@ -30,10 +34,16 @@ SELECT id, environment, position, received_at, events, reason, quarantined_at
 FROM quarantine ORDER BY id
 """
 
+FIND = """
+SELECT id, environment, position, received_at, events, reason, quarantined_at
+FROM quarantine WHERE id = ?
+"""
+
 BODY = "SELECT body FROM quarantine WHERE id = ?"
 EXISTS = "SELECT 1 FROM quarantine WHERE id = ?"
 KEEP_REASON = "UPDATE quarantine SET reason = ?, quarantined_at = ? WHERE id = ?"
 DELETE = "DELETE FROM quarantine WHERE id = ?"
+ADD_TO_DISCARDED = "UPDATE totals SET discarded = discarded + ? WHERE environment = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,24 @@ def ask_retry(state: Store, inbox: Inbox, inbox_store: Store, quarantine_id: int
     return len(wanted)
 
 
+def discard(state: Store, quarantine_id: int) -> Quarantined | None:
+    """Let a quarantined request go for good; None when there is none of this id.
+
+    A retry of it that still waits in the inbox is passed over. Keys of its events were never
+    remembered: sent again, they are new.
+    """
+    with state.writing() as transaction:
+        row = transaction.one(FIND, quarantine_id)
+        if row is None:
+            return None
+        found = Quarantined(*row)  # type: ignore[arg-type]
+        transaction.run(DELETE, found.id)
+        transaction.run(ADD_TO_TOTAL, found.environment, -found.events)
+        transaction.run(ADD_TO_DISCARDED, found.events, found.environment)
+        reach("quarantine.before_discard")
+    return found
+
+
 def to_fold(transaction: Transaction, requests: Iterable[InboxRequest]) -> list[InboxRequest]:
     """Those that are new, and those that are still quarantined, each of these once."""
     found = []
@@ -104,7 +132,11 @@ def to_fold(transaction: Transaction, requests: Iterable[InboxRequest]) -> list[
 
 
 def release(transaction: Transaction, request: InboxRequest) -> None:
-    """The request is folded now; if it was quarantined, it no longer is."""
+    """The request is folded now; if it was quarantined, it no longer is.
+
+    Raises ``Unavailable`` when it was discarded meanwhile: the step begins anew, without it.
+    """
     if request.origin is not None:
-        transaction.run(DELETE, request.origin)
+        if transaction.run(DELETE, request.origin) == 0:
+            raise Unavailable(f"quarantined request {request.origin} was discarded meanwhile")
         transaction.run(ADD_TO_TOTAL, request.environment, -request.events)

@@ -26,7 +26,8 @@ class Difference:
 class EnvironmentReport:
     """The ledger of one environment, and what contradicts it.
 
-    ``unchecked_counters`` await a recount: their old values stand until it ends.
+    ``discarded`` were quarantined until the operator let them go. ``unchecked_counters`` await a
+    recount: their old values stand until it ends.
     """
 
     environment: str
@@ -35,6 +36,7 @@ class EnvironmentReport:
     counted: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    discarded: int = 0
     rejected: int = 0
     counters: int = 0
     unchecked_counters: int = 0
@@ -74,7 +76,8 @@ class VerifyReport:
             yield (
                 f"{each.environment}: accepted {each.accepted} = waiting {each.waiting} + "
                 f"counted {each.counted} + duplicates {each.duplicates} + "
-                f"quarantined {each.quarantined} + rejected {each.rejected}; "
+                f"quarantined {each.quarantined} + discarded {each.discarded} + "
+                f"rejected {each.rejected}; "
                 f"{each.counters} counters recounted"
             )
             if each.unchecked_counters:
@@ -97,6 +100,7 @@ def _environment_json(each: EnvironmentReport) -> dict[str, Any]:
         "counted": each.counted,
         "duplicates": each.duplicates,
         "quarantined": each.quarantined,
+        "discarded": each.discarded,
         "rejected": each.rejected,
         "counters": each.counters,
         "uncheckedCounters": each.unchecked_counters,

@@ -34,7 +34,7 @@ FOLDED = "SELECT position FROM partitions WHERE partition = 0"
 ENVIRONMENTS = "SELECT environment FROM environments UNION SELECT environment FROM totals"
 TOTALS = """
 SELECT environment, accepted_reports, duplicate_reports, counted, duplicates, duplicates_expired,
-       quarantined
+       quarantined, discarded
 FROM totals
 """
 REPORTS_WAITING = "SELECT environment, count(*) FROM reports_waiting GROUP BY environment"
@@ -52,6 +52,7 @@ class Totals:
     duplicates: int = 0
     duplicates_expired: int = 0
     quarantined: int = 0
+    discarded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ def _folded(transaction: Transaction) -> int:
 
 
 def _ledger(session: Session, snapshot: Snapshot, record: Record) -> dict[str, EnvironmentReport]:
-    """Accepted = waiting + counted + duplicates + quarantined, each read where it is kept."""
+    """Accepted = waiting + counted + duplicates + quarantined + discarded, each read where it is
+    kept."""
     transaction = snapshot.transaction
     totals = {cast("str", row[0]): Totals(*row[1:]) for row in transaction.all(TOTALS)}  # type: ignore[arg-type]
     reports_waiting = _by_environment(transaction, REPORTS_WAITING)
@@ -127,13 +129,16 @@ def _ledger(session: Session, snapshot: Snapshot, record: Record) -> dict[str, E
         report.counted = counted.get(name, 0)
         report.duplicates = logged.get(name, 0) + total.duplicates_expired + total.duplicate_reports
         report.quarantined = quarantined.get(name, 0)
+        report.discarded = total.discarded
         _check_ledger(report, total)
     return reports
 
 
 def _check_ledger(report: EnvironmentReport, total: Totals) -> None:
-    parts = report.waiting + report.counted + report.duplicates + report.quarantined
-    report.expect("accepted = waiting + counted + duplicates + quarantined", report.accepted, parts)
+    aside = report.quarantined + report.discarded
+    parts = report.waiting + report.counted + report.duplicates + aside
+    what = "accepted = waiting + counted + duplicates + quarantined + discarded"
+    report.expect(what, report.accepted, parts)
     report.expect("rows in the archive", total.counted, report.counted)
     report.expect(
         "duplicates in the log, expired ones included",
