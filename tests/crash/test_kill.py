@@ -38,11 +38,13 @@ EVENTS = 25
 
 
 class Client(threading.Thread):
-    """Sends events and reports, each until it is acknowledged."""
+    """Sends events and reports, each until it is acknowledged. A ``patient`` one lets what it sent
+    be folded before it goes on, so that there are many steps, and files to merge."""
 
-    def __init__(self, name: str, url: Callable[[], str]) -> None:
+    def __init__(self, name: str, url: Callable[[], str], *, patient: bool = False) -> None:
         super().__init__(name=name, daemon=True)
         self._url = url
+        self._patient = patient
         self.reports = 0
 
     def run(self) -> None:
@@ -54,9 +56,16 @@ class Client(threading.Thread):
                 for index in range(EVENTS)
             ]  # fmt: skip
             self._until_acknowledged("/api/v1/events", {"events": events})
+            if self._patient:
+                self._let_it_be_folded()
             report = {"customerId": "acme", "featureId": "seats", "value": 1,
                       "idempotencyKey": key}  # fmt: skip
             self._until_acknowledged("/api/v2/usage", {"usages": [report]})
+
+    def _let_it_be_folded(self) -> None:
+        with suppress(httpx.HTTPError):  # it may die meanwhile: that is the test
+            headers = {"X-API-KEY": API_KEY}
+            httpx.get(self._url() + "/tally/v1/sync?timeout_s=2", headers=headers, timeout=5)
 
     def _until_acknowledged(self, path: str, body: object) -> None:
         while True:
@@ -170,7 +179,7 @@ def test_dying_between_two_durable_writes_loses_and_repeats_nothing(
     with Server(folder, TALLYSTICK_FAIL_POINT=point) as server:
         victim = "worker-0" if point.startswith("worker") else "api-0"
         before = server.pid_of(victim)
-        client = Client("client", lambda: server.url)
+        client = Client("client", lambda: server.url, patient="/merge." in point)
         client.start()
         wait_until(lambda: _pid_now(server, victim) not in (None, before), f"a death at {point}")
         client.join(90)
