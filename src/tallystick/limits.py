@@ -28,8 +28,15 @@ ERRORS_LISTED_MAX: Final = 20
 """Bad events named in one 400 answer."""
 FUTURE_SECONDS_MAX: Final = 24 * 3600
 """How far ahead of the clock a timestamp may be (default of a setting)."""
+EVENTS_AT_ONCE_BYTES_MAX: Final = 256 * KIB
+"""Larger bodies of events are validated on a thread, so that they do not hold up everyone else."""
 PAGE_ITEMS_MAX: Final = 100
 PAGE_ITEMS_DEFAULT: Final = 20
+API_KEY_CHARS_MIN: Final = 16
+API_KEYS_CACHED_MAX: Final = 10_000
+"""Keys that one thread remembers; beyond it it forgets them all."""
+API_KEY_RECENT_SECONDS: Final = 0.002
+"""How long a key is taken for what it was when it was looked up, before the store is asked."""
 REPLAY_HOURS: Final = 24
 """How long an ``Idempotency-Key`` header is answered as the first time."""
 USAGE_INTEGER_MAX: Final = 9_007_199_254_740_991
@@ -79,6 +86,12 @@ TRICKLE_EVENTS_MAX: Final = 20_000
 """More events than this wait for no company."""
 STEP_ATTEMPTS_MAX: Final = 5
 """Attempts that may end the process before a single request is set aside as poison."""
+SLOTS_MAX: Final = 120_000
+"""Counters of customers that the fold remembers with their rules."""
+REPORTS_PER_STEP_MAX: Final = 20_000
+"""Waiting reports that one step archives."""
+REPORTS_WAIT_SECONDS: Final = 1.0
+"""How long fewer reports wait for company, so that files do not get tiny."""
 RECOUNT_STEP_ROWS_MAX: Final = 400_000
 """Archived events one recount step reads, so that the fold gets its turn."""
 
@@ -86,8 +99,19 @@ RECOUNT_STEP_ROWS_MAX: Final = 400_000
 ARCHIVE_MERGE_FANOUT: Final = 32
 """Neighbouring files that are worth merging: a full step's events are then merged once, and a
 history still opens few small files (docs/decisions/0009)."""
+ARCHIVE_MERGE_FILES_MAX: Final = 4 * ARCHIVE_MERGE_FANOUT
+ARCHIVE_FILES_PATIENT_MAX: Final = 800
+"""More files than this are merged even while the fold has a backlog."""
 ARCHIVE_FILE_ROWS_MAX: Final = 8_000_000
 KEY_MERGE_FANOUT: Final = 8
+KEY_STEP_KEYS: Final = 500_000
+"""Keys that one step merges, some 50 ms of work, or takes into a summary, some 20 ms."""
+SWEEP_STEP_ROWS: Final = 10_000
+"""Counters that one step looks through for replaced ones."""
+TEND_SECONDS: Final = 0.5
+"""How often the stores' own upkeep runs."""
+TIDY_SECONDS: Final = 5.0
+"""How often expiry and garbage are looked for."""
 REPLACED_FILE_SECONDS_KEPT: Final = 900
 """Replaced files outlive the longest allowed query by a wide margin."""
 EXPIRED_ROWS_PER_STEP: Final = 2_000
@@ -106,7 +130,15 @@ QUERY_CONCURRENCY_MAX: Final = 1
 QUERY_QUEUE_MAX: Final = 16
 """Queries that wait for a thread of one API process; beyond it 429."""
 QUERY_MEMORY_MIB_MAX: Final = 256
+QUERY_FETCH_ROWS: Final = 2_000
+"""Rows turned into Python at once; between two fetches other threads get their turn."""
+VERIFY_MEMORY_MIB: Final = 512
+VERIFY_RANGE_CUSTOMERS: Final = 2_000
+"""Customers whose counters are compared together, so that memory does not grow with all."""
+DIFFERENCES_LISTED_MAX: Final = 100
+"""Differences of an environment that a verification names; it counts them all."""
 SYNC_SECONDS_MAX: Final = 60
+SYNC_SECONDS_DEFAULT: Final = 10.0
 HOURLY_HISTORY_DAYS_MAX: Final = 7
 
 # --- processes ---------------------------------------------------------------------------------
@@ -118,6 +150,15 @@ DRAIN_UPKEEP_SECONDS_MAX: Final = 1.0
 """How long a worker that was told to end waits for a merge that it is in the middle of."""
 OWNER_WAIT_SECONDS_MAX: Final = 5.0
 """How long a new owner of a data folder waits for a dying one."""
+CONNECTIONS_WAITING_MAX: Final = 2_048
+"""Connections that wait to be accepted; the system may allow fewer."""
+READY_SECONDS_MAX: Final = 30
+"""How old the counters may be before ``/ready`` says that the server is not: the worker advances
+the freshness within a second when idle."""
+STARTS_FAILED_MAX: Final = 5
+"""Crashes of one child before the server was ever ready; then the start has failed."""
+STEADY_SECONDS_MIN: Final = 3.0
+"""A child that ran this long is restarted as if it had never failed."""
 RESTART_SECONDS_MIN: Final = 0.1
 RESTART_SECONDS_MAX: Final = 5.0
 """A child that ends is started again after the lesser, doubled each time up to the greater."""
@@ -131,11 +172,14 @@ RULES_CUSTOMERS_MAX: Final = 50_000
 RULES_ENVIRONMENTS_MAX: Final = 256
 RULES_CHANGES_FOLLOWED_MAX: Final = 10_000
 """Changes a cache follows one by one; after more of them it starts anew."""
+METERS_COMPILED_MAX: Final = 4_096
+"""Meters whose SQL one process keeps."""
 
 assert BODY_BYTES_MAX <= BODIES_BYTES_MAX, "one body always fits"
 assert EVENT_BYTES_MAX < BODY_BYTES_MAX < STEP_BYTES_MAX < INBOX_BYTES_MAX
 assert STEP_EVENTS_MIN >= EVENTS_PER_REQUEST_MAX, "one request always fits a step"
 assert STEP_EVENTS_MAX >= STEP_EVENTS_MIN
+assert SYNC_SECONDS_DEFAULT <= SYNC_SECONDS_MAX
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
 assert DEDUPE_WINDOW_DAYS_MIN <= DEDUPE_WINDOW_DAYS_DEFAULT
 assert RULES_CHANGES_FOLLOWED_MAX < CHANGES_KEPT, "who follows finds every change"

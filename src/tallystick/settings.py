@@ -19,7 +19,6 @@ from tallystick.clock import Instant, format_instant, parse_instant
 from tallystick.errors import OperatorError
 
 ENVIRONMENT_PREFIX: Final = "TALLYSTICK_"
-API_KEY_CHARS_MIN: Final = 16
 
 ClockStart: TypeAlias = "Instant | Literal['now'] | None"
 """Where the test clock starts; ``now`` continues where it stood, None is the machine's clock."""
@@ -53,8 +52,8 @@ def _level(text: str) -> str:
 
 
 def _api_key(text: str) -> str:
-    if len(text) < API_KEY_CHARS_MIN or not text.isascii() or not text.isprintable():
-        raise ValueError(f"must be {API_KEY_CHARS_MIN} or more printable ASCII characters")
+    if len(text) < limits.API_KEY_CHARS_MIN or not text.isascii() or not text.isprintable():
+        raise ValueError(f"must be {limits.API_KEY_CHARS_MIN} or more printable ASCII characters")
     return text
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from tallystick import access
-from tallystick.api.auth import RECENT_SECONDS
+from tallystick import access, limits
 from tallystick.api.routes import build_app
 from tallystick.app import open_services, open_worker
 from tallystick.clock import Instant, TestClock, parse_instant
@@ -93,7 +92,7 @@ class Door:
         """Revoke a key, as ``tallystick keys revoke`` does."""
         with self.services.state.writing() as transaction:
             access.revoke_key(transaction, key, self.services.clock.now())
-        ended = time.monotonic() + RECENT_SECONDS  # no command ends sooner
+        ended = time.monotonic() + limits.API_KEY_RECENT_SECONDS  # no command ends sooner
         while time.monotonic() <= ended:
             pass
 

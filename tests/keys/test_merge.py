@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallystick import limits
 from tallystick.clock import DAY
 from tallystick.errors import DamagedData
 from tallystick.keys import merge
@@ -111,7 +112,7 @@ class TestMerge:
     def test_a_step_takes_a_bounded_number_of_keys(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skew: bool
     ) -> None:
-        monkeypatch.setattr(merge, "MERGE_STEP_KEYS", 1_000)
+        monkeypatch.setattr(limits, "KEY_STEP_KEYS", 1_000)
         home = Home(tmp_path)
         for seed in range(4):
             hi, lo = random_keys(5_000, seed)

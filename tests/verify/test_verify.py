@@ -9,6 +9,7 @@ from threading import Thread
 
 import pytest
 
+from tallystick import limits
 from tallystick.archive.manifest import live_files
 from tallystick.archive.relation import EVENT_COLUMNS, copy_to_parquet, events_sql
 from tallystick.clock import Instant
@@ -187,7 +188,7 @@ def test_counters_that_await_a_recount_are_left_out_and_said_so(counted: Counted
 def test_ranges_of_customers_hold_everyone_once(
     counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(counters, "CUSTOMERS_PER_RANGE", 2)
+    monkeypatch.setattr(limits, "VERIFY_RANGE_CUSTOMERS", 2)
     names = ["", "acme", "b", "b0", "ü", "z", "zz"]
     sent: list[dict[str, object]] = [{"idempotencyKey": name, "customerId": name} for name in names]
     counted.accept(*sent)

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from tallystick import limits
 from tallystick.access import Access, find_access
 from tallystick.api.http import AccessKind
 from tallystick.errors import Forbidden, Unauthenticated
 from tallystick.store import Store, Transaction
-
-_CACHED_MAX: Final = 10_000
-RECENT_SECONDS: Final = 0.002
 
 
 class _Known(NamedTuple):
@@ -48,7 +46,7 @@ class KeyRing:
     def recent(self, headers: Mapping[bytes, bytes], needed: AccessKind) -> Access | None:
         """What ``authenticate`` said a moment ago; None when that has to be asked."""
         known = self._known.get(_key_of(headers))
-        if known is None or time.monotonic() - known.looked_at > RECENT_SECONDS:
+        if known is None or time.monotonic() - known.looked_at > limits.API_KEY_RECENT_SECONDS:
             return None
         return _allowed(known.access, needed)
 
@@ -62,7 +60,7 @@ class KeyRing:
         if found is None:
             self._known.pop(key, None)
             raise Unauthenticated("the API key is unknown or revoked")
-        if len(self._known) >= _CACHED_MAX:
+        if len(self._known) >= limits.API_KEYS_CACHED_MAX:
             self._known.clear()
         self._known[key] = _Known(version, time.monotonic(), found)
         return found

@@ -17,9 +17,6 @@ from tallystick.ingest.events import accept_events
 if TYPE_CHECKING:
     from tallystick.app import Services
 
-_AT_ONCE_BYTES_MAX: Final = 256 * limits.KIB
-"""Larger bodies are validated on a thread, so that they do not hold up everyone else."""
-
 
 class EventItem(msgspec.Struct, rename="camel"):
     """Something that happened, as it is reported. ``ingest.events`` reads it."""
@@ -47,7 +44,7 @@ async def report_events(services: Services, request: Request) -> Reply:
     now = services.clock.now()
     future_us = services.settings.event_future_hours * HOUR
     body = request.body
-    if len(body) <= _AT_ONCE_BYTES_MAX:
+    if len(body) <= limits.EVENTS_AT_ONCE_BYTES_MAX:
         accepted = accept_events(body, now, future_us)
     else:
         accepted = await asyncio.to_thread(accept_events, body, now, future_us)

@@ -1,6 +1,6 @@
 """How the server does: alive, ready, and its numbers for Prometheus.
 
-Owns: what "ready" means: counters no older than ``STALE_SECONDS_MAX``. What is quarantined or being
+Owns: what "ready" means: counters no older than ``READY_SECONDS_MAX``. What is quarantined or being
 recounted is told, and does not make a server unready.
 """
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
+from tallystick import limits
 from tallystick.api.answers import encode
 from tallystick.api.http import Raw, Reply, Request, Route
 from tallystick.api.metrics import Family, SharedCounts, render, request_families, single
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from tallystick.app import Services
     from tallystick.inbox.inbox import Inbox
 
-STALE_SECONDS_MAX: Final = 30
-"""The worker advances the freshness within a second when idle; older counters mean that it does
-not run, or is far behind."""
 
 FOLDED: Final = "SELECT min(position) FROM partitions"
 QUARANTINED: Final = "SELECT count(*), coalesce(sum(events), 0) FROM quarantine"
@@ -81,7 +79,7 @@ def ready(services: Services, transaction: Transaction, request: Request) -> Rep
     problems = []
     if not isinstance(services.clock, TestClock):
         stale = (services.clock.now() - as_of) // SECOND
-        if stale > STALE_SECONDS_MAX:
+        if stale > limits.READY_SECONDS_MAX:
             problems.append(
                 f"the counters are of {format_instant(as_of)}: the worker does not run or lags"
             )

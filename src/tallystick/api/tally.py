@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tallystick.app import Services
 
 _POLL_SECONDS: Final = 0.01
-_TIMEOUT_SECONDS_DEFAULT: Final = 10.0
 
 NEWEST_RECOUNT: Final = "SELECT max(id) FROM recounts WHERE finished_at IS NULL"
 FOLDED: Final = "SELECT min(position) FROM partitions"
@@ -44,7 +43,7 @@ async def sync(services: Services, request: Request) -> Reply:
     """Wait until everything up to a position is counted and recounts queued before are done."""
     wanted = request.query.integer("position", 0, 2**63 - 1)
     seconds = request.query.seconds("timeout_s", limits.SYNC_SECONDS_MAX)
-    deadline = time.monotonic() + (_TIMEOUT_SECONDS_DEFAULT if seconds is None else seconds)
+    deadline = time.monotonic() + (limits.SYNC_SECONDS_DEFAULT if seconds is None else seconds)
     if wanted is None:
         wanted = services.inbox.head()
     recount = _number(services.state, NEWEST_RECOUNT)
@@ -120,7 +119,7 @@ ROUTES: Final = (
                     "type": "number",
                     "minimum": 0,
                     "maximum": limits.SYNC_SECONDS_MAX,
-                    "default": _TIMEOUT_SECONDS_DEFAULT,
+                    "default": limits.SYNC_SECONDS_DEFAULT,
                 },
             ),
         ),

@@ -33,8 +33,6 @@ from tallystick.errors import DamagedData
 from tallystick.failpoints import reach
 from tallystick.store import Transaction
 
-FILES_PER_MERGE_MAX: Final = 4 * limits.ARCHIVE_MERGE_FANOUT
-
 _TIER_ROWS: Final = 4_096
 _TIER_BITS: Final = limits.ARCHIVE_MERGE_FANOUT.bit_length() - 1
 assert limits.ARCHIVE_MERGE_FANOUT == 1 << _TIER_BITS, "tiers are powers of the fan-out"
@@ -144,7 +142,7 @@ def _window(run: list[ManifestFile]) -> list[ManifestFile] | None:
     """The first neighbours that are enough to merge and not too many rows for one file."""
     for start in range(len(run) - limits.ARCHIVE_MERGE_FANOUT + 1):
         rows, window = 0, []
-        for file in run[start : start + FILES_PER_MERGE_MAX]:
+        for file in run[start : start + limits.ARCHIVE_MERGE_FILES_MAX]:
             rows += file.row_count
             if rows > limits.ARCHIVE_FILE_ROWS_MAX:
                 break

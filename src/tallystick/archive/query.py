@@ -26,9 +26,6 @@ from numpy.typing import NDArray
 from tallystick import limits
 from tallystick.errors import TimedOut, Unavailable
 
-ROWS_PER_FETCH: Final = 2_000
-"""Rows turned into Python at once; between two fetches other threads get their turn."""
-
 _NICENESS: Final = 10
 _INTERRUPT_AGAIN_SECONDS: Final = 0.05
 
@@ -96,7 +93,7 @@ class Session:
     def rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, a few thousand in memory at a time. One query at a time."""
         self.run(sql, values)
-        while batch := self._connection.fetchmany(ROWS_PER_FETCH):
+        while batch := self._connection.fetchmany(limits.QUERY_FETCH_ROWS):
             yield from batch
             self._check_time()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
+from tallystick import limits
 from tallystick.archive.manifest import add_file
 from tallystick.archive.relation import USAGE_REPORTED
 from tallystick.clock import Clock
@@ -22,10 +23,6 @@ from tallystick.fold.ledger import remember_customers, write_totals
 from tallystick.fold.owner import Owner
 from tallystick.fold.record import Recorder
 from tallystick.store import Row, Store
-
-BATCH_ROWS = 20_000
-WAIT_SECONDS = 1.0
-"""A few reports wait this long for company, so that files do not get tiny."""
 
 # The oldest reports that wait.
 OLDEST = """
@@ -85,9 +82,9 @@ class ReportArchiver:
         if not at_once and time.monotonic() < self._not_before:
             return False
         with self._state.reading() as transaction:
-            rows = transaction.all(OLDEST, BATCH_ROWS)
-        if len(rows) < BATCH_ROWS:
-            self._not_before = time.monotonic() + WAIT_SECONDS
+            rows = transaction.all(OLDEST, limits.REPORTS_PER_STEP_MAX)
+        if len(rows) < limits.REPORTS_PER_STEP_MAX:
+            self._not_before = time.monotonic() + limits.REPORTS_WAIT_SECONDS
         if not rows:
             return False
         self._load(rows)

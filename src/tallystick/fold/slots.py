@@ -22,8 +22,6 @@ from tallystick.keys.hashing import key_hash
 from tallystick.store import Transaction
 from tallystick.usage.counters import CounterKey, StoredCounter, find_counter
 
-SLOTS_MAX = 120_000
-
 CHANGES_SINCE = "SELECT environment, customer FROM changes WHERE seq > ?"
 
 
@@ -164,6 +162,6 @@ class Slots:
         self._count = 0
 
     def _shrink(self) -> None:
-        while self._count > SLOTS_MAX:
+        while self._count > limits.SLOTS_MAX:
             _, slots = self._customers.popitem(last=False)
             self._count -= len(slots)

@@ -6,12 +6,11 @@ there are; what they replaced is deleted here afterwards, a bounded stretch of r
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import cast
 
+from tallystick import limits
 from tallystick.fold.owner import Owner
 from tallystick.store import Store, Transaction
-
-ROWS_PER_STEP: Final = 10_000
 
 NEWEST_FINISHED = "SELECT coalesce(max(id), 0) FROM recounts WHERE finished_at IS NOT NULL"
 LARGEST_ID = "SELECT coalesce(max(id), 0) FROM counters"
@@ -52,7 +51,7 @@ class Sweeper:
                 return False
             if newest != self._sweeping_for:
                 self._sweeping_for, self._next = newest, 0
-            stop = self._next + ROWS_PER_STEP
+            stop = self._next + limits.SWEEP_STEP_ROWS
             stale = transaction.all(STALE, self._next, stop)
         if stale:
             with self._state.writing() as transaction:

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 import duckdb
 
+from tallystick import limits
 from tallystick.archive import merge as archive_merge
 from tallystick.archive.drafts import Drafts
 from tallystick.archive.garbage import Collector
@@ -34,13 +34,6 @@ from tallystick.freshness import Freshness
 from tallystick.keys import merge as key_merge
 from tallystick.keys.key_set import KeySet
 from tallystick.store import Store
-
-FILES_PATIENT_MAX: Final = 800
-"""More files than this are merged even while the hot path has a backlog."""
-TEND_SECONDS: Final = 0.5
-"""How often the stores' own upkeep runs."""
-TIDY_SECONDS: Final = 5.0
-"""How often expiry and garbage are looked for."""
 
 
 class Upkeep:
@@ -84,13 +77,13 @@ class Upkeep:
     def step(self) -> bool:
         """One bounded piece of upkeep; False when there was nothing to do."""
         if time.monotonic() >= self._tend_at:
-            self._tend_at = time.monotonic() + TEND_SECONDS
+            self._tend_at = time.monotonic() + limits.TEND_SECONDS
             for store in self._stores:
                 store.tend()
         if time.monotonic() >= self._tidy_at:
             if self.tidy():
                 return True
-            self._tidy_at = time.monotonic() + TIDY_SECONDS
+            self._tidy_at = time.monotonic() + limits.TIDY_SECONDS
         return self._tend_keys() or self.merge_archive()
 
     def tidy(self) -> bool:
@@ -106,7 +99,7 @@ class Upkeep:
             with self._state.reading() as transaction:
                 pinned = archive_merge.pinned_files(transaction)
                 live = live_files(transaction, kind)
-            if len(live) < FILES_PATIENT_MAX and self._busy():
+            if len(live) < limits.ARCHIVE_FILES_PATIENT_MAX and self._busy():
                 continue
             files = archive_merge.plan_merge(live, pinned)
             if files is not None:

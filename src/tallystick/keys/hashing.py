@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from typing import Final
 
 KEY_TAG: Final = "tallystick-key-1"
-HASH_BYTES: Final = 16
 
 _HALF_BITS: Final = 64
 _HALF_MASK: Final = (1 << _HALF_BITS) - 1
@@ -31,12 +30,6 @@ def key_hash(*fields: str) -> bytes:
     texts = [field.encode() for field in (KEY_TAG, *fields)]
     netstrings = b"".join([b"%d:%b" % (len(text), text) for text in texts])
     return hashlib.md5(netstrings, usedforsecurity=False).digest()
-
-
-def halves(digest: bytes) -> tuple[int, int]:
-    """``hi`` and ``lo`` of a digest, each below 2**64."""
-    number = int.from_bytes(digest, "little")
-    return number >> _HALF_BITS, number & _HALF_MASK
 
 
 def key_hash_sql(columns: Sequence[str]) -> tuple[str, str]:

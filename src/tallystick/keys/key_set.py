@@ -20,19 +20,16 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
+from tallystick import limits
 from tallystick.archive.manifest import FileDraft, Kind, ManifestFile
 from tallystick.errors import DamagedData
 from tallystick.keys.filters import Probe
 from tallystick.keys.order import Indexes, Mask, Words, first_of_sorted, order_of_batch
 from tallystick.keys.runs import Run, write_run
 from tallystick.keys.summary import GROUPS, KEYS_MIN, Summary
-
-TEND_STEP_KEYS: Final = 500_000
-"""Keys that one step of ``tend`` takes in, some 20 ms of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +88,6 @@ class KeySet:
         found = np.empty(len(order), dtype=np.bool_)
         found[order] = self._find(Probe(hi.take(order), lo.take(order)))
         return found
-
-    def first_of_batch(self, hi: Words, lo: Words) -> Mask:
-        """True for the first of each key in the order of the arrays."""
-        order = order_of_batch(hi, lo)
-        first = np.empty(len(order), dtype=np.bool_)
-        first[order] = first_of_sorted(hi.take(order), lo.take(order))
-        return first
 
     def fresh(self, hi: Words, lo: Words) -> Mask:
         """True for the first of each key that is in no run: both questions with one sort."""
@@ -218,7 +208,7 @@ class KeySet:
         building, keys_max = self._begin_summary()
         try:
             while (member := self._next_to_cover(building, keys_max)) is not None:
-                for hi, lo in member.run.reader().pieces(TEND_STEP_KEYS):
+                for hi, lo in member.run.reader().pieces(limits.KEY_STEP_KEYS):
                     building.put(hi, lo, member.group)
                     yield
                 member.run.check_filter()

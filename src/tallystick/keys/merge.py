@@ -15,22 +15,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
+from tallystick import limits
 from tallystick.archive.manifest import FileDraft, ManifestFile
 from tallystick.keys.order import Words, first_of_sorted, order_of_runs
 from tallystick.keys.runs import Run, RunWriter
-from tallystick.limits import DEDUPE_BUCKETS_PER_WINDOW, KEY_MERGE_FANOUT
-
-MERGE_STEP_KEYS: Final = 500_000
-"""At most about so many keys are merged in one step, some 50 ms of work."""
 
 
 def bucket_of(received_at: int, window_us: int) -> int:
     """The bucket of a key received at this instant; the window is in microseconds."""
-    return received_at // (window_us // DEDUPE_BUCKETS_PER_WINDOW)
+    return received_at // (window_us // limits.DEDUPE_BUCKETS_PER_WINDOW)
 
 
 def first_live_bucket(now: int, window_us: int) -> int:
@@ -93,8 +89,8 @@ def _full_level(files: Sequence[ManifestFile]) -> list[ManifestFile] | None:
     for file in files:
         levels[file.level].append(file)
     for _, level in sorted(levels.items()):
-        if len(level) >= KEY_MERGE_FANOUT:
-            return sorted(level, key=lambda file: file.id)[:KEY_MERGE_FANOUT]
+        if len(level) >= limits.KEY_MERGE_FANOUT:
+            return sorted(level, key=lambda file: file.id)[: limits.KEY_MERGE_FANOUT]
     return None
 
 
@@ -121,7 +117,7 @@ def _edges(runs: Sequence[Run]) -> np.ndarray[tuple[int, int], np.dtype[np.int64
     Pieces end between different ``hi``, at every n-th of evenly spaced samples of all n runs, so
     that a piece has at most twice n times the distance of samples, however the keys lie.
     """
-    step = max(1, MERGE_STEP_KEYS // (2 * len(runs)))
+    step = max(1, limits.KEY_STEP_KEYS // (2 * len(runs)))
     samples = np.sort(np.concatenate([run.samples(step) for run in runs]))
     cuts = np.unique(samples[len(runs) :: len(runs)])
     rows = [np.concatenate(([0], run.edges(cuts), [run.count])) for run in runs]

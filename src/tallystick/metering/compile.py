@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from tallystick import limits
 from tallystick.core.meters import (
     EVENT_NAME,
     OURS_PREFIX,
@@ -29,14 +30,12 @@ from tallystick.core.meters import (
     values_of,
 )
 from tallystick.core.numbers import parse_number
-from tallystick.limits import QUANTITY_MAGNITUDE_MAX
 from tallystick.metering import numerals
 from tallystick.metering.sql import ALL, ANY, NOTHING, Sql, param
 
 OUTPUT: Final = "environment, customer, resource, event_time, number, text"
 """The columns of ``CompiledMeter.sql``; number and text are NULL where the function uses none."""
 
-_COMPILED_MAX: Final = 4096
 _GROUP_METERS_MAX: Final = 24
 """Meters that share a reading; DuckDB takes with the cube of their number to plan more of them."""
 
@@ -52,7 +51,7 @@ _TEXT_FUNCTIONS: Final = {
     "STARTS_WITH": "starts_with",
     "ENDS_WITH": "ends_with",
 }
-_LARGEST: Final = f"{QUANTITY_MAGNITUDE_MAX - 1}.999999999"
+_LARGEST: Final = f"{limits.QUANTITY_MAGNITUDE_MAX - 1}.999999999"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class CompiledMeter:
     event_names: frozenset[str] | None
 
 
-@lru_cache(maxsize=_COMPILED_MAX)
+@lru_cache(maxsize=limits.METERS_COMPILED_MAX)
 def compile_meter(meter: Meter) -> CompiledMeter:
     """The SQL of a meter that ``check_meter`` passed."""
     names = event_names(meter)

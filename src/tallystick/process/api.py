@@ -17,7 +17,7 @@ from tallystick.api.asgi import Api
 from tallystick.api.routes import build_app
 from tallystick.app import open_services
 from tallystick.process.link import Link
-from tallystick.process.listener import BACKLOG, bind, url_of
+from tallystick.process.listener import bind, url_of
 from tallystick.process.wire import GatheringProtocol
 from tallystick.settings import Settings
 
@@ -87,7 +87,7 @@ def _config(api: Api) -> uvicorn.Config:
         log_level="warning",
         server_header=False,
         proxy_headers=False,
-        backlog=BACKLOG,
+        backlog=limits.CONNECTIONS_WAITING_MAX,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=limits.DRAIN_REQUEST_SECONDS_MAX,
     )

@@ -9,16 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
+from tallystick import limits
 from tallystick.folder import DataFolder
 from tallystick.process.loops import backoff_seconds
 from tallystick.process.pids import remove_pid
 
 log = logging.getLogger(__name__)
-
-_STEADY_SECONDS: Final = 3.0
-"""A child that ran this long is restarted as if it had never failed."""
 
 
 class Child:
@@ -96,7 +93,7 @@ class Child:
         code = None if self._process is None else self._process.poll()
         if code is None:
             return None
-        if self.is_ready and time.monotonic() - self._started_at > _STEADY_SECONDS:
+        if self.is_ready and time.monotonic() - self._started_at > limits.STEADY_SECONDS_MIN:
             self.failures = 0
         if self._came_closer():
             self.failures = max(0, self.failures - 1)

@@ -6,11 +6,9 @@ So a crashed API process leaves no gap: connections wait in the socket's queue f
 from __future__ import annotations
 
 import socket
-from typing import Final
 
+from tallystick import limits
 from tallystick.errors import OperatorError
-
-BACKLOG: Final = 2_048
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -22,7 +20,7 @@ def bind(host: str, port: int) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(BACKLOG)
+            listener.listen(limits.CONNECTIONS_WAITING_MAX)
         except OSError:
             listener.close()
             raise

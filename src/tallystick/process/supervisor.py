@@ -27,8 +27,6 @@ from tallystick.process.link import READY
 
 log = logging.getLogger(__name__)
 
-_STARTS_BEFORE_READY_MAX: Final = 5
-"""Crashes of one child before the server was ever ready; beyond it the start has failed."""
 _WRONG_USE: Final = 2
 _POLL_SECONDS_MAX: Final = 60.0
 
@@ -140,7 +138,7 @@ class Supervisor:
         """A child ended although nobody told it to."""
         if not self._announced and code == _WRONG_USE:
             self._begin_stop(_WRONG_USE)  # it has said why
-        elif not self._announced and child.failures >= _STARTS_BEFORE_READY_MAX:
+        elif not self._announced and child.failures >= limits.STARTS_FAILED_MAX:
             self._failure = f"the {child.name} process ended {child.failures} times while starting"
             self._begin_stop(_WRONG_USE)
         else:

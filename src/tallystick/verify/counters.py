@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
+from tallystick import limits
 from tallystick.archive.manifest import Way
 from tallystick.archive.query import Session
 from tallystick.archive.reports import load_waiting, with_waiting
@@ -30,8 +31,6 @@ from tallystick.store import Store, Transaction
 from tallystick.usage.counters import part_of_row
 from tallystick.verify.record import Record
 from tallystick.verify.report import EnvironmentReport
-
-CUSTOMERS_PER_RANGE: Final = 2_000
 
 # Where the range of customers after this one ends.
 RANGE_END = """
@@ -148,7 +147,7 @@ def ranges(transaction: Transaction, environment: str) -> Iterator[CustomerRange
     """Ranges that hold every customer once, each with a bounded number of them."""
     first, stop = "", None
     while True:
-        values = (environment, first, CUSTOMERS_PER_RANGE)
+        values = (environment, first, limits.VERIFY_RANGE_CUSTOMERS)
         row = transaction.one(RANGE_END, *values)
         stop = None if row is None else cast("str", row[0])
         yield CustomerRange(first, stop)

@@ -13,11 +13,12 @@ from typing import Final
 
 import duckdb
 
+from tallystick import limits
 from tallystick.archive.manifest import Kind, ManifestFile, Way, live_files
 from tallystick.archive.query import Session
 from tallystick.archive.relation import duplicates_sql, events_sql, paths_of
 from tallystick.store import Transaction
-from tallystick.verify.report import DIFFERENCES_LISTED_MAX, Difference, EnvironmentReport
+from tallystick.verify.report import Difference, EnvironmentReport
 
 KINDS: Final[tuple[Kind, ...]] = ("archive", "duplicates", "keys", "uniques")
 PARQUET: Final = ("archive", "duplicates")
@@ -51,7 +52,7 @@ FROM (
 WHERE apart < ? GROUP BY ALL LIMIT {limit}
 """
 
-_LIMIT: Final = DIFFERENCES_LISTED_MAX
+_LIMIT: Final = limits.DIFFERENCES_LISTED_MAX
 
 
 @dataclass(slots=True)

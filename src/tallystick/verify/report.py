@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-DIFFERENCES_LISTED_MAX: Final = 100
+from tallystick import limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class EnvironmentReport:
         if expected == found:
             return
         self.difference_count += 1
-        if len(self.differences) < DIFFERENCES_LISTED_MAX:
+        if len(self.differences) < limits.DIFFERENCES_LISTED_MAX:
             self.differences.append(Difference(what, str(expected), str(found)))
 
 

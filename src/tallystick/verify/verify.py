@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
+from tallystick import limits
 from tallystick.archive.query import QueryEngine, Session
 from tallystick.clock import DAY
 from tallystick.errors import Unavailable
@@ -26,7 +27,6 @@ from tallystick.verify.counters import verify_counters
 from tallystick.verify.record import Record, open_record, verify_record
 from tallystick.verify.report import EnvironmentReport, VerifyReport
 
-MEMORY_MIB: Final = 512
 _SECONDS_MAX: Final = DAY // 1_000_000
 _SNAPSHOT_TRIES: Final = 1_000
 
@@ -72,7 +72,7 @@ def verify(
     Raises ``Unavailable`` when files vanished meanwhile or the server folds too fast to take a
     snapshot; trying again helps.
     """
-    engine = QueryEngine(data_folder, memory_mib=MEMORY_MIB, seconds=_SECONDS_MAX)
+    engine = QueryEngine(data_folder, memory_mib=limits.VERIFY_MEMORY_MIB, seconds=_SECONDS_MAX)
     try:
         with take_snapshot(state, inbox_store, inbox) as snapshot, engine.session() as session:
             record = open_record(session, snapshot.transaction, data_folder)
