@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from tallystick import limits
-from tallystick.errors import TallystickError, Unavailable
+from tallystick.errors import Unavailable
 from tallystick.failpoints import reach
 from tallystick.store import Begun, Store, Transaction
 
@@ -99,7 +99,7 @@ class Gathering(Generic[Asked, Told]):
         """Do the group on the loop, as soon as no other write is open; commit it on the thread."""
         try:
             begun = self._store.begin_if_free()
-        except TallystickError as error:
+        except Exception as error:
             self._tell(loop, self._take(), error)
             return
         if begun is None and time.monotonic() < deadline:

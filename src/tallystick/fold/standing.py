@@ -121,26 +121,29 @@ class Standing:
         self._connection = connection
         self._feature_nos: dict[tuple[str, str], int] = {}
         self._count = 0
+        self._rows: list[tuple[Value, ...]] = []
+        """What ``settled`` holds, as it is written: made before the transaction, which is short."""
         self.forget_all()
 
     def settle(self, features: Sequence[tuple[str, str]]) -> None:
         """Make ``settled`` of ``touched``; ``features`` are (environment, feature) by meter number,
         ('', '') for those that have no standing counters."""
         if self._count == 0:
-            self._connection.execute(CREATE_NONE_SETTLED)
+            self.settle_none()
             return
         numbers = [self._feature_nos.get(feature, -1) for feature in features]
         self._connection.execute(CREATE_SETTLED, [numbers])
+        self._rows = cast("list[tuple[Value, ...]]", self._connection.execute(SETTLED).fetchall())
 
     def settle_none(self) -> None:
         """Make an empty ``settled``."""
         self._connection.execute(CREATE_NONE_SETTLED)
+        self._rows = []
 
     def write(self, transaction: Transaction) -> int:
         """Write what ``settled`` holds to the store; returns how many counters that were."""
-        rows = cast("list[tuple[Value, ...]]", self._connection.execute(SETTLED).fetchall())
-        transaction.run_many(REWRITE_COUNTER, rows)
-        return len(rows)
+        transaction.run_many(REWRITE_COUNTER, self._rows)
+        return len(self._rows)
 
     def keep(self, seen: Sequence[Seen]) -> None:
         """After the commit: what was settled stands, and so does what was ``seen``."""
