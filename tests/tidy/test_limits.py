@@ -59,6 +59,7 @@ ELSEWHERE: Final = {
     ("metering/compile.py", "_GROUP_METERS_MAX"): COST,
     ("metering/numerals.py", "_ADJUSTED_MAX"): NUMBERS,
     ("metering/numerals.py", "_ADJUSTED_MIN"): NUMBERS,
+    ("metering/placing.py", "LISTED_MAX"): COST,
     ("process/owner.py", "_RETRY_SECONDS"): POLL,
     ("process/supervisor.py", "_POLL_SECONDS_MAX"): POLL,
     ("settings.py", "_MIB"): "a unit",

@@ -25,19 +25,12 @@ from tallystick.clock import DAY, HOUR, Instant
 from tallystick.core.parts import ZERO, Function, Part
 from tallystick.core.periods import LIFETIME, Period, Segment, period_at, periods_between
 from tallystick.errors import BadInput
+from tallystick.metering.placing import SHORTEST_PERIOD
 
 MarkerType = Literal["PERIODIC_RESET", "SUBSCRIPTION_CHANGE_RESET"]
 
 BEFORE: Final = -1
 """The bucket of everything before the range."""
-
-_SHORTEST_PERIOD: Final = {
-    "HOUR": HOUR,
-    "DAY": DAY,
-    "WEEK": 7 * DAY,
-    "MONTH": 28 * DAY,
-    "YEAR": 365 * DAY,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +232,7 @@ def _resets_at_most(segments: Sequence[Segment], buckets: Buckets) -> int:
         unit = segment.rule.unit
         overlap = min(segment.stop, buckets.end) - max(segment.start, buckets.start)
         if unit is not None and overlap > 0:
-            count += overlap // _SHORTEST_PERIOD[unit]
+            count += overlap // SHORTEST_PERIOD[unit]
     return count
 
 

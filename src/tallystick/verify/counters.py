@@ -9,9 +9,11 @@ The meters are the same SQL that the fold runs; placing in periods and comparing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -22,11 +24,12 @@ from tallystick.archive.query import Session
 from tallystick.archive.reports import load_waiting, with_waiting
 from tallystick.clock import format_instant
 from tallystick.core.parts import Part
-from tallystick.core.periods import LIFETIME, Segment, periods_between
+from tallystick.core.periods import LIFETIME, Period, Segment, periods_between
 from tallystick.entitlements.loading import FeatureRules
 from tallystick.entitlements.rules import Rules
 from tallystick.metering.aggregate import DISTINCT_SQL, GROUPED_SQL
 from tallystick.metering.compile import compile_meter, union_of
+from tallystick.metering.placing import CELLS, is_scattered, periods_of_cells
 from tallystick.store import Store, Transaction
 from tallystick.usage.counters import part_of_row
 from tallystick.verify.record import Record
@@ -66,13 +69,15 @@ CREATE OR REPLACE TEMP TABLE touched AS
 SELECT CAST(row_number() OVER () - 1 AS INTEGER) AS key_no, *
 FROM (
     SELECT meter_no, customer, resource,
-           min(epoch_us(event_time)) AS first_us, max(epoch_us(event_time)) AS last_us
+           min(epoch_us(event_time)) AS first_us, max(epoch_us(event_time)) AS last_us,
+           count(*) AS matches
     FROM measured GROUP BY meter_no, customer, resource
 )
 """
 
 TOUCHED = """
-SELECT key_no, meter_no, customer, resource, first_us, last_us FROM touched ORDER BY key_no
+SELECT key_no, meter_no, customer, resource, first_us, last_us, matches FROM touched
+ORDER BY key_no
 """
 
 CREATE_MATCHED = """
@@ -122,8 +127,21 @@ class CustomerRange:
         return (self.first,) if self.stop is None else (self.first, self.stop)
 
 
-Stretches = Callable[[tuple[Segment, ...], int, int], Iterator[tuple[int, int, int]]]
-"""(segments, first, last) → (start, stop, the counter that it goes to)."""
+class _Key(NamedTuple):
+    """A row of ``touched``: whose matches, how many, and from when to when, both included."""
+
+    number: int
+    customer: str
+    resource: str
+    feature: str
+    segments: tuple[Segment, ...]
+    first: int
+    last: int
+    matches: int
+
+
+Stretches = Callable[[Iterable[Period], int, int], Iterator[tuple[int, int, int]]]
+"""(periods, first, last) → (start, stop, the counter that it goes to)."""
 
 
 def verify_counters(
@@ -213,14 +231,11 @@ class _Checker:
         self._session.run(CREATE_TOUCHED)
         places: dict[tuple[int, int], Place] = {}
         rows: list[tuple[int, int, int]] = []
-        for key_no, meter_no, customer, resource, first, last in self._session.rows(TOUCHED):
-            feature = features[meter_no].id
-            segments = self._rules.segments(
-                self._transaction, environment, customer, resource, feature
-            )
-            for start, stop, counter in stretches(segments, first, last):
-                rows.append((key_no, start, stop))
-                places[key_no, start] = Place(customer, resource, feature, counter)
+        for key, periods in self._periods(list(self._keys(environment, features))):
+            for start, stop, counter in stretches(periods, key.first, key.last):
+                rows.append((key.number, start, stop))
+                place = Place(key.customer, key.resource, key.feature, counter)
+                places[key.number, start] = place
         self._load_stretches(rows)
         parts: dict[Place, Part] = {}
         for key_no, start, count, total, minimum, maximum in self._session.rows(ADDED_UP):
@@ -228,6 +243,27 @@ class _Checker:
             part = Part(count, Decimal(0) if total is None else total, minimum, maximum)
             parts[place] = parts.get(place, Part()).merge(part)
         return parts
+
+    def _keys(self, environment: str, features: list[FeatureRules]) -> Iterator[_Key]:
+        for number, meter_no, customer, resource, *range_ in self._session.rows(TOUCHED):
+            place = (customer, resource, features[meter_no].id)
+            segments = self._rules.segments(self._transaction, environment, *place)
+            yield _Key(number, *place, segments, *range_)
+
+    def _periods(self, keys: list[_Key]) -> Iterator[tuple[_Key, Iterable[Period]]]:
+        """The keys with the periods that their matches may fall into."""
+        scattered: dict[int, _Key] = {}
+        for key in keys:
+            if is_scattered(key.segments, key.first, key.last, key.matches):
+                scattered[key.number] = key
+            else:
+                yield key, periods_between(key.segments, key.first, key.last)
+        if scattered:
+            numbers = np.array(list(scattered), dtype=np.int32)
+            self._session.table("scattered", {"key_no": numbers})
+            for number, cells in groupby(self._session.rows(CELLS), key=itemgetter(0)):
+                key = scattered[number]
+                yield key, periods_of_cells(key.segments, (cell[1:] for cell in cells))
 
     def _load_stretches(self, rows: list[tuple[int, int, int]]) -> None:
         columns = np.array(rows, dtype=np.int64).reshape(-1, 3)
@@ -280,20 +316,17 @@ class _Checker:
         return found
 
 
-def _covered(
-    segments: tuple[Segment, ...], first: int, last: int
-) -> Iterator[tuple[int, int, int]]:
+def _covered(periods: Iterable[Period], first: int, last: int) -> Iterator[tuple[int, int, int]]:
     """Where events count: the periods."""
-    for period in periods_between(segments, first, last):
+    for period in periods:
         yield period.counted_from, period.counted_until, period.counted_from
 
 
-def _everything(
-    segments: tuple[Segment, ...], first: int, last: int
-) -> Iterator[tuple[int, int, int]]:
-    """Where reports count: the periods, and the rest together where a lifetime would."""
+def _everything(periods: Iterable[Period], first: int, last: int) -> Iterator[tuple[int, int, int]]:
+    """Where reports count: the periods, and the rest together where a lifetime would. Periods that
+    are not listed hold no report, so that they may be taken for the rest."""
     covered_until = first
-    for start, stop, counter in _covered(segments, first, last):
+    for start, stop, counter in _covered(periods, first, last):
         if covered_until < start:
             yield covered_until, start, LIFETIME
         yield start, stop, counter
