@@ -10,7 +10,7 @@ import pytest
 from tallystick import limits
 from tallystick.archive.garbage import Collector
 from tallystick.archive.manifest import live_files, remove_files
-from tallystick.clock import DAY, Instant
+from tallystick.clock import DAY, HOUR, Instant
 from tallystick.store import Transaction
 from tests.archive.building import NOON, Archive, Event
 
@@ -108,6 +108,22 @@ def test_usage_keys_leave_with_the_window(archive: Archive) -> None:
     run(collector(archive), NOON + WINDOW + limits.EXPIRED_ROWS_PER_STEP + 1)
     with archive.state.reading() as transaction:
         assert transaction.one("SELECT count(*) FROM usage_keys") == (2,)
+
+
+def test_replies_leave_after_a_day_a_bounded_number_at_a_time(archive: Archive) -> None:
+    with archive.state.writing() as transaction:
+        transaction.run_many(
+            "INSERT INTO replies (environment, method, path, key, request, status, headers, body, "
+            "made_at) VALUES ('e', 'POST', '/', ?, x'', 201, '[]', x'', ?)",
+            [(str(n), NOON + n) for n in range(3 + 2 * limits.EXPIRED_ROWS_PER_STEP)],
+        )
+    collecting = collector(archive)
+    day_later = Instant(NOON + limits.REPLAY_HOURS * HOUR + 2 * limits.EXPIRED_ROWS_PER_STEP + 1)
+    left = []
+    while collecting.step(day_later):
+        with archive.state.reading() as transaction:
+            left.append(transaction.one("SELECT count(*) FROM replies"))
+    assert left == [(3 + limits.EXPIRED_ROWS_PER_STEP,), (3,), (2,)]
 
 
 def test_old_changes_are_forgotten_but_not_what_a_recount_asks_for(

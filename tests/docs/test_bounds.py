@@ -15,7 +15,6 @@ from tallystick.fold.recount import FORGET_FINISHED
 from tallystick.freshness import Freshness
 from tallystick.inbox.inbox import InboxRequest
 from tallystick.ingest.usage import UsageItem
-from tests.api.door import Door
 from tests.archive.building import DEFAULT, NOON, at
 from tests.verify.counted import Counted
 
@@ -128,14 +127,3 @@ def test_scratch_is_one_step_and_goes_with_the_worker(counted: Counted) -> None:
     assert sum(path.stat().st_size for path in scratch.iterdir()) < 2_000
     counted.worker.close()
     assert not scratch.exists()
-
-
-def test_old_replies_leave_with_the_next_one(tmp_path: Path) -> None:
-    with Door(tmp_path / "data") as door:
-        for number in range(5):
-            path = "/api/v1/customers"
-            door.post(path, {"id": f"c{number}"}, headers={"Idempotency-Key": str(number)})
-        door.move_clock("2026-01-22T12:00:00Z")
-        door.post(path, {"id": "last"}, headers={"Idempotency-Key": "last"})
-        with door.services.state.reading() as transaction:
-            assert transaction.all("SELECT key FROM replies") == [("last",)]

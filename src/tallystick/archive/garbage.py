@@ -1,9 +1,10 @@
 """What is no longer needed goes: replaced files, a former owner's drafts, what left its window.
 
 Owns: deleting files of the archive and of key runs, and expiring the log of duplicates, the keys of
-usage reports and old rows of ``changes``. Promises: a file goes only when no row names it as live,
-and long after the last query could have begun on it; a file of the present epoch that no row names
-is left alone, since a transaction under way may be about to name it; each transaction is short.
+usage reports, replies to repeated requests and old rows of ``changes``. Promises: a file goes only
+when no row names it as live, and long after the last query could have begun on it; a file of the
+present epoch that no row names is left alone, since a transaction under way may be about to name
+it; each transaction is short.
 
 How long a file was replaced is measured in real time that this process has seen pass: the product's
 clock may be a test clock that jumps, while a query that reads the file takes real seconds.
@@ -22,7 +23,7 @@ import duckdb
 
 from tallystick import limits
 from tallystick.archive.manifest import ManifestFile, live_files, remove_files
-from tallystick.clock import Instant
+from tallystick.clock import HOUR, Instant
 from tallystick.failpoints import reach
 from tallystick.store import Store, Transaction
 from tallystick.usage.keys import forget_claims
@@ -48,6 +49,13 @@ DELETE FROM changes WHERE seq IN (
     WHERE seq < (SELECT max(seq) FROM changes) - ?
       AND seq < coalesce((SELECT min(start_seq) FROM recounts WHERE finished_at IS NULL), seq + 1)
     ORDER BY seq LIMIT ?
+)
+"""
+
+# Replies to ``Idempotency-Key`` that nobody gets again.
+FORGET_REPLIES = """
+DELETE FROM replies WHERE (environment, method, path, key) IN (
+    SELECT environment, method, path, key FROM replies WHERE made_at < ? ORDER BY made_at LIMIT ?
 )
 """
 
@@ -150,13 +158,15 @@ class Collector:
         return next((file for file in files if file.time_last < now - self._window_us), None)
 
     def _expire_rows(self, now: Instant) -> bool:
-        """Claims of usage keys that left the window, and changes that every cache has seen."""
+        """Claims of usage keys and replies that left their window, and changes that every cache
+        has seen."""
         rows_max = limits.EXPIRED_ROWS_PER_STEP
         with self._state.writing() as transaction:
             self._confirm(transaction)
             claims = forget_claims(transaction, now - self._window_us, rows_max)
+            replies = transaction.run(FORGET_REPLIES, now - limits.REPLAY_HOURS * HOUR, rows_max)
             changes = transaction.run(FORGET_CHANGES, limits.CHANGES_KEPT, rows_max)
-        return claims + changes > 0
+        return claims + replies + changes > 0
 
 
 def _delete_spills_of_the_dead(run_folder: Path) -> None:
