@@ -117,15 +117,17 @@ def parse_instant(text: str) -> Instant | None:
     return instant if _FIRST <= instant <= _LAST else None  # an offset may lead out of the years
 
 
+@lru_cache(maxsize=32_768)
 def format_instant(instant: Instant | int) -> str:
-    """RFC 3339 in UTC with a ``Z``: milliseconds, or microseconds where they are needed."""
+    """RFC 3339 in UTC with a ``Z``: milliseconds, or microseconds where they are needed.
+
+    Remembered, because every answer tells the present and where a period begins and ends.
+    """
     second, microsecond = divmod(instant, SECOND)
     if microsecond % 1000 == 0:
         return f"{_second_text(second)}.{microsecond // 1000:03d}Z"
     return f"{_second_text(second)}.{microsecond:06d}Z"
 
 
-@lru_cache(maxsize=32_768)
 def _second_text(second: int) -> str:
-    """Remembered, because every answer tells the present and where a period begins and ends."""
     return to_datetime(second * SECOND).replace(tzinfo=None).isoformat(timespec="seconds")

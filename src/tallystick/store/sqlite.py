@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from types import TracebackType
 from typing import cast
 
 from tallystick import limits
@@ -102,6 +103,37 @@ class SqliteBegun:
             self._lock.release()
 
 
+class _Snapshot:
+    """A reading transaction, begun with the block. A class, because every check begins one and a
+    generator costs three times as much."""
+
+    __slots__ = ("_connection", "_path")
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def __enter__(self) -> SqliteTransaction:
+        try:
+            self._connection.execute("BEGIN")
+        except sqlite3.DatabaseError as error:
+            raise _ours(error, self._path) from error
+        return SqliteTransaction(self._connection, self._path)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("COMMIT")
+        except sqlite3.DatabaseError as failed:
+            raise _ours(failed, self._path) from failed
+        if isinstance(error, sqlite3.DatabaseError):
+            ours = _ours(error, self._path)
+            if ours is not error:
+                raise ours from error
+
+
 class SqliteStore:
     """One SQLite database file with the schema ``schema/NAME.sql``."""
 
@@ -122,16 +154,8 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise OperatorError(f"{path}: cannot be opened as a database: {error}") from error
 
-    @contextmanager
-    def reading(self) -> Iterator[SqliteTransaction]:
-        connection = self._reader()
-        with _translated(self._path):
-            connection.execute("BEGIN")
-            try:
-                yield SqliteTransaction(connection, self._path)
-            finally:
-                if connection.in_transaction:
-                    connection.execute("COMMIT")
+    def reading(self) -> _Snapshot:
+        return _Snapshot(self._reader(), self._path)
 
     @contextmanager
     def writing(self) -> Iterator[SqliteTransaction]:
@@ -263,12 +287,20 @@ def _translated(path: Path) -> Iterator[None]:
     """SQLite's errors as ours: what may pass becomes Unavailable, what is damaged says so."""
     try:
         yield
-    except sqlite3.IntegrityError:
-        raise
     except sqlite3.DatabaseError as error:
-        code = _primary_code(error)
-        if code in _DAMAGED:
-            raise DamagedData(f"{path}: {error}; restore it from a backup") from error
-        if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
-            raise Unavailable(f"{path.name} cannot be written or read now: {error}") from error
-        raise
+        ours = _ours(error, path)
+        if ours is error:
+            raise
+        raise ours from error
+
+
+def _ours(error: sqlite3.DatabaseError, path: Path) -> Exception:
+    """What callers know the error as; itself when it is a mistake of the statement."""
+    code = _primary_code(error)
+    if isinstance(error, sqlite3.IntegrityError):
+        return error
+    if code in _DAMAGED:
+        return DamagedData(f"{path}: {error}; restore it from a backup")
+    if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
+        return Unavailable(f"{path.name} cannot be written or read now: {error}")
+    return error
