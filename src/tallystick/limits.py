@@ -169,6 +169,8 @@ IDLE_SECONDS_MAX: Final = 0.05
 # --- rules in memory ---------------------------------------------------------------------------
 RULES_CUSTOMERS_MAX: Final = 50_000
 """Customers whose rules one thread keeps; the least recently used go first."""
+RULES_PACKAGES_MAX: Final = 5_000
+"""Plans and add-ons whose versions one thread keeps beside those customers'."""
 RULES_ENVIRONMENTS_MAX: Final = 256
 RULES_CHANGES_FOLLOWED_MAX: Final = 10_000
 """Changes a cache follows one by one; after more of them it starts anew."""

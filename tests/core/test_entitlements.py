@@ -46,13 +46,17 @@ ENTITLEMENTS = st.builds(
         (grant(None), grant(1)),
         (grant(10**9), grant(None, unlimited=True)),
         (grant(5), grant(5, soft_limit=True)),
-        (grant(5, soft_limit=True), grant(6)),
         (grant(9, is_granted=False), grant(1)),
     ],
 )
 def test_the_most_generous_wins(less: Entitlement, more: Entitlement) -> None:
     assert effective([less, more]) == more
     assert effective([more, less]) == more
+
+
+def test_a_soft_limit_stays_soft_beside_a_larger_hard_one() -> None:
+    soft = grant(5, soft_limit=True, reset_period="DAY")
+    assert effective([soft, grant(6)]) == grant(6, soft_limit=True)
 
 
 def test_of_equals_the_first_wins() -> None:
@@ -88,9 +92,7 @@ def test_one_more_entitlement_never_denies(
 ) -> None:
     before = decide("NUMBER", "INCREMENTAL", effective(ones), Decimal(0), wanted, ())
     after = decide("NUMBER", "INCREMENTAL", effective([*ones, another]), Decimal(0), wanted, ())
-    # A soft limit grants whatever is used, so only among hard limits more is more.
-    if before.granted and not any(one.soft_limit for one in [*ones, another]):
-        assert after.granted
+    assert after.granted or not before.granted
 
 
 @pytest.mark.parametrize(

@@ -51,17 +51,19 @@ FROM_START = grant(according_to="SubscriptionStart")
 def span(start: int = START, end: int | None = None, *grants: Entitlement, **more: object) -> Span:
     """A subscription to a plan with these entitlements."""
     listed = grants or (grant(),)
-    phase = Phase(Instant(start), {one.feature: one for one in listed})
+    restarts, chain = bool(more.pop("restarts", False)), more.pop("chain_start", start)
+    chain = start if restarts else chain
+    phase = Phase(Instant(start), {one.feature: one for one in listed}, restarts)
     fields: dict[str, object] = {
         "id": "sub-1", "product": "main", "resource": "", "start": Instant(start), "end": end,
-        "chain_start": Instant(start), "restarts": False, "phases": (phase,),
+        "anchor": chain, "floor": chain, "phases": (phase,),
     }  # fmt: skip
     return Span(**(fields | more))  # type: ignore[arg-type]
 
 
 def made(*spans: Span, resource: str = "", zones: Sequence[Zone] = UTC) -> tuple[Segment, ...]:
     """The segments of calls."""
-    return segments(changes_of(spans, "calls", resource, zones))
+    return segments(changes_of(spans, (), "calls", resource, zones))
 
 
 def replaced(
@@ -110,7 +112,7 @@ def test_a_lifetime_counts_what_was_before_the_subscription() -> None:
 
 
 def test_a_feature_that_is_not_granted_has_no_rule() -> None:
-    assert changes_of([span()], "seats", "", UTC) == ()
+    assert changes_of([span()], (), "seats", "", UTC) == ()
     assert made(span(START, None, grant(is_granted=False))) == ()
 
 
@@ -163,7 +165,7 @@ def test_a_feature_that_a_plan_change_brings_counts_in_its_period_at_once() -> N
 def test_after_a_reset_nothing_counts_what_was_before_it() -> None:
     turn = at("2024-02-10")
     again = Phase(at("2024-02-20"), {"calls": grant()})
-    second = span(turn, None, FROM_START, id="sub-2", chain_start=START, restarts=True)
+    second = span(turn, None, FROM_START, id="sub-2", restarts=True)
     found = made(span(START, turn, FROM_START), replace(second, phases=(*second.phases, again)))
     assert found[-1].start == turn
 
@@ -204,7 +206,7 @@ def test_the_most_generous_product_gives_the_rule() -> None:
 def test_a_less_generous_product_changes_nothing() -> None:
     side = span(at("2024-02-14"), None, grant(5, reset_period="DAY"), id="sub-2", product="side")
     assert made(span(), side) == made(span())
-    both = active_entitlements([span(), side], "calls", "", at("2024-03-01"))
+    both = active_entitlements([span(), side], (), "calls", "", at("2024-03-01"))
     winner = effective(both)
     assert len(both) == 2
     assert winner is not None
@@ -217,7 +219,7 @@ def test_a_reset_of_a_product_that_does_not_win_resets_nothing() -> None:
     found = made(
         span(),
         span(START, turn, small, id="side-1", product="side"),
-        span(turn, None, small, id="side-2", product="side", chain_start=START, restarts=True),
+        span(turn, None, small, id="side-2", product="side", restarts=True),
     )
     assert found == made(span())
 
@@ -272,10 +274,12 @@ def histories(draw: st.DrawFn) -> list[Span]:
                     resource="",
                     start=start,
                     end=end if draw(st.booleans()) or end != edges[-1] else None,
-                    chain_start=chain,
-                    restarts=restarts,
+                    anchor=start if restarts else chain,
+                    floor=start if restarts else chain,
                     phases=tuple(
-                        Phase(turn, {one.feature: one}) for turn in turns for one in [draw(GRANTS)]
+                        Phase(turn, {one.feature: one}, restarts and turn == start)
+                        for turn in turns
+                        for one in [draw(GRANTS)]
                     ),
                 )
             )
@@ -303,9 +307,10 @@ def test_splitting_a_subscription_changes_nothing(spans: list[Span], data: st.Da
     held = [phase for phase in one.phases if phase.at <= turn][-1]
     later = tuple(phase for phase in one.phases if phase.at > turn)
     first = replace(one, end=turn)
+    anchor, floor, _ = one.origin(turn)
     second = replace(
-        one, id=f"{one.id}-2", start=turn, chain_start=one.anchor, restarts=False,
-        phases=(replace(held, at=turn), *later),
+        one, id=f"{one.id}-2", start=turn, anchor=anchor, floor=floor,
+        phases=(replace(held, at=turn, restart=False), *later),
     )  # fmt: skip
     split = [*spans[:number], first, second, *spans[number + 1 :]]
     assert made(*split) == made(*spans)
@@ -320,7 +325,7 @@ def test_what_holds_has_the_winner_s_rule(spans: list[Span], instant: Instant) -
                 phases=tuple(phase for phase in one.phases if phase.at <= instant))
         for one in seen
     ]  # fmt: skip
-    winner = effective(active_entitlements(clipped, "calls", "", instant))
+    winner = effective(active_entitlements(clipped, (), "calls", "", instant))
     period = period_at(made(*clipped), instant)
     assert (period is None) == (winner is None)
 

@@ -112,6 +112,8 @@ def publish(
     # Asked and not refreshed again, these rules go on saying what held before.
     rules = services.rules()
     rules.refresh(transaction)
+    for name in plans.renewed_with(transaction, environment, plan):
+        rules.package(transaction, environment, "plan", name)
     metered = {feature.id for feature in rules.metered(transaction, environment)}
     for renewed in plans.publish(transaction, environment, plan, migration, now):
         if migration != "ALL_CUSTOMERS":

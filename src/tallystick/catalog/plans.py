@@ -197,6 +197,13 @@ def publish(
     return renewed
 
 
+def renewed_with(transaction: Transaction, environment: str, plan: str) -> list[str]:
+    """The plans that ``publish`` gives a new version: this one, and those that inherit from it."""
+    children = _children(transaction, environment, plan)
+    heirs = (renewed_with(transaction, environment, child.versions[-1].id) for child in children)
+    return [plan, *(name for names in heirs for name in names)]
+
+
 def add_entitlements(
     transaction: Transaction,
     environment: str,

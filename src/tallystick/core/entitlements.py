@@ -17,8 +17,9 @@ from tallystick.core.periods import Unit
 
 Behavior = Literal["Increment", "Override"]
 Reason = Literal[
-    "NoFeatureEntitlementInSubscription", "RequestedUsageExceedingLimit", "RequestedValuesMismatch"
-]
+    "NoFeatureEntitlementInSubscription", "RequestedUsageExceedingLimit", "RequestedValuesMismatch",
+    "FeatureTypeMismatch",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +59,25 @@ def generosity(entitlement: Entitlement) -> tuple[bool, int, bool]:
 
 
 def effective(entitlements: Iterable[Entitlement]) -> Entitlement | None:
-    """The most generous of those that grant, with the enum values of all; of equals the first.
+    """What several entitlements to one feature grant together; None when none grants.
 
-    None when none grants.
+    The most generous, of equals the first, gives the limit, the period and the rest (STIGG.md 4.9:
+    the most generous, and unlimited beats any number). Beside it every other still grants what it
+    would alone: the limit is soft if any of them is, and the enum values are those of all.
     """
     granting = [one for one in entitlements if one.is_granted]
     if not granting:
         return None
     winner = max(granting, key=generosity)
-    values = tuple(dict.fromkeys(value for one in granting for value in one.enum_values))
-    return winner if values == winner.enum_values else replace(winner, enum_values=values)
+    if len(granting) == 1:
+        return winner
+    soft = any(one.soft_limit for one in granting)
+    return replace(winner, soft_limit=soft, enum_values=all_values(granting))
+
+
+def all_values(entitlements: Iterable[Entitlement]) -> tuple[str, ...]:
+    """The enum values that any of these names, each once, in the order they are named."""
+    return tuple(dict.fromkeys(value for one in entitlements for value in one.enum_values))
 
 
 def decide(
@@ -81,9 +91,13 @@ def decide(
     """Whether ``requested_usage`` more, or ``requested_values``, may be used now.
 
     ``entitlement`` is the effective one; ``current`` and ``requested_usage`` are in shown units.
+    The order of the reasons is STIGG.md's (4.10), which knows values of enum features alone: asked
+    for those of another type, nobody granted them.
     """
     if entitlement is None or not entitlement.is_granted:
         return _denied("NoFeatureEntitlementInSubscription")
+    if requested_values and feature_type != "ENUM":
+        return _denied("FeatureTypeMismatch")
     if feature_type == "ENUM":
         allowed = set(requested_values) <= set(entitlement.enum_values)
         return GRANTED if allowed else _denied("RequestedValuesMismatch")

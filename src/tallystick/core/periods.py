@@ -221,7 +221,7 @@ def _around(
 
 def _anchored_window(anchor: Instant, months: int, instant: int) -> tuple[Instant, Instant]:
     passed = _month_number(to_datetime(_clamped(instant))) - _month_number(to_datetime(anchor))
-    return _around(lambda n: _anchored(anchor, n * months), passed // months, instant)
+    return _around(lambda n: months_after(anchor, n * months), passed // months, instant)
 
 
 def _month_number(moment: datetime) -> int:
@@ -229,7 +229,7 @@ def _month_number(moment: datetime) -> int:
 
 
 @lru_cache(maxsize=_BOUNDARIES_MAX)
-def _anchored(anchor: Instant, months: int) -> Instant:
+def months_after(anchor: Instant, months: int) -> Instant:
     """The anchor moved by months; its day clamps to the length of the month it lands in."""
     begun = to_datetime(anchor)
     number = _month_number(begun) + months

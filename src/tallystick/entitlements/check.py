@@ -7,19 +7,20 @@ denial is an answer, never an error; what it tells is one snapshot (the caller's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from tallystick.clock import Instant, format_instant
-from tallystick.core.entitlements import Entitlement, decide
+from tallystick.core.entitlements import decide
 from tallystick.core.numbers import json_number
 from tallystick.core.parts import ZERO
 from tallystick.core.periods import FROM_START, Period
+from tallystick.core.timeline import Span
 from tallystick.entitlements.loading import FeatureRules
-from tallystick.entitlements.rules import Rules
+from tallystick.entitlements.rules import Rules, Winner
 from tallystick.store import Transaction
 from tallystick.usage.totals import Account, in_units, open_account, resets, total_of
 
@@ -27,8 +28,6 @@ from tallystick.usage.totals import Account, in_units, open_account, resets, tot
 RESOURCE_COUNTED: Final = """
 SELECT 1 FROM counters WHERE environment = ? AND customer = ? AND resource = ? LIMIT 1
 """
-
-_OF_CUSTOMER: Final = ("CustomerNotFound", "CustomerIsArchived")
 
 
 class CheckedFeature(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -55,6 +54,8 @@ class EntitlementReply(msgspec.Struct, frozen=True, rename="camel", gc=False):
     usage_period_start: str | None = None
     usage_period_end: str | None = None
     entitlement_updated_at: str | None = None
+    # The first instant at which time alone may change the answer: a period, a subscription or a
+    # grant ends or begins, or a change that is arranged already takes effect.
     valid_until: str | None = None
     type: Literal["FEATURE"] = "FEATURE"
 
@@ -98,11 +99,11 @@ def check(
     asker = _Asker(transaction, rules, environment, customer, resource, now)
     known = rules.features(transaction, environment).get(feature)
     closed = asker.closed()
-    if closed in _OF_CUSTOMER:
+    if closed is not None:
         return CheckResult(EntitlementReply(False, closed, _feature(known)))
     if known is None:
         return CheckResult(EntitlementReply(False, "FeatureNotFound", None))
-    return asker.ask(known, closed, requested_usage, requested_values)
+    return asker.ask(known, requested_usage, requested_values)
 
 
 def list_entitlements(
@@ -117,14 +118,13 @@ def list_entitlements(
     asker = _Asker(transaction, rules, environment, customer, resource, now)
     closed = asker.closed()
     if closed is not None:
+        return ListResult(EntitlementsReply([], closed))
+    features = rules.features(transaction, environment)
+    granted = rules.granted(transaction, environment, customer, resource, now)
+    results = [asker.ask(features[name]) for name in granted if name in features]
+    if not results and not asker.subscribed():
         # The list has fewer reasons than the check.
-        told = closed if closed in _OF_CUSTOMER else "NoActiveSubscription"
-        return ListResult(EntitlementsReply([], told))
-    results = [
-        asker.ask(feature)
-        for feature in rules.features(transaction, environment).values()
-        if asker.entitlement(feature) is not None
-    ]
+        return ListResult(EntitlementsReply([], "NoActiveSubscription"))
     pending = min((r.pending for r in results if r.pending is not None), default=None)
     return ListResult(EntitlementsReply([result.reply for result in results], None), pending)
 
@@ -157,32 +157,23 @@ class _Asker:
             return "CustomerNotFound"
         if rules.archived_at is not None and rules.archived_at <= self._now:
             return "CustomerIsArchived"
-        known = False
-        for span in rules.spans:
-            if span.resource == self._resource:
-                if span.holds(self._now):
-                    return None
-                known = True
-        if self._resource and not known and not self._resource_counted():
-            return "CustomerResourceNotFound"
-        return "NoActiveSubscription"
+        return None
 
-    def entitlement(self, feature: FeatureRules) -> Entitlement | None:
-        """The one that decides about a feature."""
-        return self._rules.winner(
-            self._transaction, self._environment, self._customer, self._resource, feature.id,
-            self._now,
-        )  # fmt: skip
+    def subscribed(self) -> bool:
+        """Whether a subscription of the customer, or the resource that is meant, holds."""
+        return any(span.holds(self._now) for span in self._spans())
 
     def ask(
         self,
         feature: FeatureRules,
-        closed: str | None = None,
         requested_usage: int = 0,
         requested_values: Sequence[str] = (),
     ) -> CheckResult:
         """The answer about a feature that exists, for a customer who exists."""
-        entitlement = self.entitlement(feature) if closed is None else None
+        winner = self._rules.deciding(
+            self._transaction, self._environment, self._customer, self._resource, feature.id,
+            self._now,
+        )  # fmt: skip
         if feature.fed_by == "nothing":
             used, period, anchor = None, None, None
         else:
@@ -191,12 +182,28 @@ class _Asker:
             used = self._used(account, period)
             anchor = _anchor(account, period, self._now)
         decision = decide(
-            feature.feature_type, feature.meter_type, entitlement, used or ZERO, requested_usage,
-            requested_values,
+            feature.feature_type, feature.meter_type, winner.entitlement, used or ZERO,
+            requested_usage, requested_values,
         )  # fmt: skip
-        reason = closed or decision.reason
-        reply = _reply(feature, entitlement, reason, used, period, anchor)
+        reason: str | None = decision.reason
+        if winner.entitlement is None:
+            reason = self._nothing_granted() or reason
+        reply = _reply(feature, winner, reason, used, period, anchor)
         return CheckResult(reply, self._pending(feature))
+
+    def _nothing_granted(self) -> str | None:
+        """Why nothing is granted of a feature, unless it is that the subscriptions name it not."""
+        if self.subscribed():
+            return None
+        if self._resource and not any(self._spans()) and not self._resource_counted():
+            return "CustomerResourceNotFound"
+        return "NoActiveSubscription"
+
+    def _spans(self) -> Iterator[Span]:
+        """Every subscription that the customer, or the resource that is meant, ever had."""
+        rules = self._rules.customer(self._transaction, self._environment, self._customer)
+        assert rules is not None, "a customer who exists"
+        return (span for span in rules.spans if span.resource == self._resource)
 
     def _account(self, feature: FeatureRules) -> Account:
         return open_account(
@@ -225,17 +232,20 @@ class _Asker:
 
 def _reply(
     feature: FeatureRules,
-    entitlement: Entitlement | None,
+    winner: Winner,
     reason: str | None,
     used: Decimal | None,
     period: Period | None,
     anchor: Instant | None,
 ) -> EntitlementReply:
     current = None if used is None else json_number(used)
+    ends = period.end if resets(period) else None
+    entitlement = winner.entitlement
     if entitlement is None:
-        return EntitlementReply(False, reason, _feature(feature), current_usage=current)
-    updated_at = entitlement.updated_at
-    ends = format_instant(period.end) if resets(period) else None
+        return EntitlementReply(
+            False, reason, _feature(feature), current_usage=current,
+            valid_until=_text(winner.until),
+        )  # fmt: skip
     numeric = feature.feature_type == "NUMBER"
     return EntitlementReply(
         is_granted=reason is None,
@@ -245,12 +255,16 @@ def _reply(
         current_usage=current,
         has_unlimited_usage=entitlement.unlimited if numeric else None,
         reset_period=entitlement.reset_period,
-        usage_period_anchor=None if anchor is None else format_instant(anchor),
-        usage_period_start=format_instant(period.start) if resets(period) else None,
-        usage_period_end=ends,
-        entitlement_updated_at=None if updated_at is None else format_instant(updated_at),
-        valid_until=ends,
+        usage_period_anchor=_text(anchor),
+        usage_period_start=_text(period.start) if resets(period) else None,
+        usage_period_end=_text(ends),
+        entitlement_updated_at=_text(entitlement.updated_at),
+        valid_until=_text(min((at for at in (ends, winner.until) if at is not None), default=None)),
     )
+
+
+def _text(at: Instant | None) -> str | None:
+    return None if at is None else format_instant(at)
 
 
 def _anchor(account: Account, period: Period | None, now: Instant) -> Instant | None:

@@ -1,42 +1,68 @@
 """From rows of the configuration to rules in the form that the pure core takes.
 
-Owns: reading features, published plan versions, customers and subscriptions, and joining plan and
-overrides into the phases of a subscription. Keeps nothing: ``rules`` does.
+Owns: reading features, customers, what they were subscribed to and what they were granted. Keeps
+nothing: ``rules`` does. Leaves to others: plans and add-ons (``packages``), and what a subscription
+grants when (``core/subscription``).
+
+The body of a subscription tells its history, in microseconds where it says ``at``::
+
+    migrations       [{version, at}]                          of the plan
+    overrides        [{at, entitlements: [stored item]}]      complete from then on
+    addonHistory     [{at, addons: [{id, quantity, version}]}]  complete from then on
+    addonMigrations  [{addon, version, at}]
+    resets           [at]                                     usage was reset
+    floor            at        where its chain came to this holder, if that was after its beginning
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from tallystick.clock import Instant
-from tallystick.core.entitlements import Entitlement
 from tallystick.core.meters import Meter
 from tallystick.core.parts import Function
-from tallystick.core.timeline import Phase, Span
+from tallystick.core.subscription import AddonHeld, Terms, phases_of
+from tallystick.core.timeline import Grant, Span
+from tallystick.entitlements.packages import (
+    FindPackage,
+    PackageName,
+    entitlement_of,
+    override_of,
+)
 from tallystick.store import Row, Transaction
 
 SELECT_FEATURES = """
 SELECT id, body, fed_by, generation, updated_at FROM features WHERE environment = ? ORDER BY id
 """
 
-# Versions of plans that someone can be subscribed to, oldest first.
-SELECT_VERSIONS = """
-SELECT id, version, migration, published_at, entitlements, body FROM plans
-WHERE environment = ? AND published_at IS NOT NULL ORDER BY id, version
-"""
-
 SELECT_CUSTOMER = """
 SELECT body, archived_at, created_at FROM customers WHERE environment = ? AND id = ?
 """
 
+# What a customer holds now; held_from where it came from somebody else.
 SELECT_SUBSCRIPTIONS = """
-SELECT id, resource, product, plan, version, start_at, end_at, chain_start, restarts, body
+SELECT id, resource, product, plan, version, start_at, end_at, chain_start, restarts, body,
+       held_from, NULL
 FROM subscriptions WHERE environment = ? AND customer = ? ORDER BY start_at, created_at, id
+"""
+
+# What a customer, or a resource of it, held before it was handed over.
+SELECT_TENURES = """
+SELECT id, tenure.resource, product, plan, version, start_at, end_at, chain_start, restarts, body,
+       from_at, until_at
+FROM subscription_tenures AS tenure JOIN subscriptions
+  ON subscriptions.environment = tenure.environment AND subscriptions.id = tenure.subscription
+WHERE tenure.environment = ? AND tenure.customer = ? ORDER BY from_at, id
+"""
+
+# What a customer was granted beside its subscriptions, what has ended included.
+SELECT_GRANTS = """
+SELECT id, feature, body, start_at, end_at, ended_at
+FROM promotional_entitlements WHERE environment = ? AND customer = ? ORDER BY start_at, id
 """
 
 SELECT_GENERATIONS = """
@@ -47,7 +73,6 @@ SELECT_RECOUNTS = """
 SELECT customer, feature, as_of FROM recounts WHERE finished_at IS NULL AND environment = ?
 """
 
-NO_ENTITLEMENTS: Mapping[str, Entitlement] = MappingProxyType({})
 UTC = "UTC"
 
 
@@ -94,31 +119,23 @@ class ZoneFrom:
 
 @dataclass(frozen=True, slots=True)
 class CustomerRules:
-    """A customer as checks and meters need it; ``zones`` is never empty, oldest first."""
+    """A customer as checks and meters need it; ``zones`` is never empty, oldest first.
+
+    ``packages`` are the plans and add-ons that its spans are made of.
+    """
 
     id: str
     archived_at: Instant | None
     zones: tuple[ZoneFrom, ...]
     spans: tuple[Span, ...]
+    grants: tuple[Grant, ...] = ()
+    packages: frozenset[PackageName] = frozenset()
 
     @property
     def zone(self) -> str:
         """The time zone that holds now."""
         return self.zones[-1].zone
 
-
-@dataclass(frozen=True, slots=True)
-class PlanVersion:
-    """A published version of a plan and what it grants, inherited grants included."""
-
-    version: int
-    published_at: Instant
-    for_everyone: bool
-    entitlements: Mapping[str, Entitlement]
-
-
-PlanVersions = Mapping[str, Sequence[PlanVersion]]
-"""The published versions of each plan, oldest first."""
 
 OpenRecounts = Mapping[str, Sequence[tuple[str, Instant]]]
 """By customer ('' is everyone): the feature ('' is all) and how fresh its standing value is."""
@@ -152,78 +169,52 @@ def _feature(row: Row) -> FeatureRules:
     )
 
 
-def load_plans(transaction: Transaction, environment: str) -> dict[str, list[PlanVersion]]:
-    """Every published version of every plan of an environment."""
-    plans: dict[str, list[PlanVersion]] = {}
-    for row in transaction.all(SELECT_VERSIONS, environment):
-        plan, version, migration, published_at, own, body = cast(
-            "tuple[str, int, str, int, str, str]", row
-        )
-        # What the parent granted when this version was published; frozen by publish().
-        inherited = msgspec.json.decode(body).get("inherited", [])
-        granted = entitlements_of(inherited) | entitlements_of(msgspec.json.decode(own))
-        plans.setdefault(plan, []).append(
-            PlanVersion(version, Instant(published_at), migration == "ALL_CUSTOMERS", granted)
-        )
-    return plans
-
-
-def entitlements_of(items: Sequence[dict[str, Any]]) -> dict[str, Entitlement]:
-    """The feature entitlements of a stored list, by feature; credits are not enforced."""
-    return {item["id"]: entitlement_of(item) for item in items if item["type"] == "FEATURE"}
-
-
-def entitlement_of(item: dict[str, Any], since: Instant | None = None) -> Entitlement:
-    """What a stored item says of a feature; ``since`` where the item itself does not know."""
-    return Entitlement(
-        feature=item["id"],
-        usage_limit=item.get("usageLimit"),
-        unlimited=item.get("hasUnlimitedUsage") or False,
-        soft_limit=item.get("hasSoftLimit") or False,
-        reset_period=item.get("resetPeriod"),
-        according_to=_according_to(item),
-        enum_values=tuple(item.get("enumValues") or ()),
-        behavior=item.get("behavior", "Increment"),
-        is_granted=item.get("isGranted", True),
-        updated_at=item.get("updatedAt", since),
-    )
-
-
-def overridden(base: Entitlement | None, item: dict[str, Any], since: Instant) -> Entitlement:
-    """What a plan grants of a feature, with what a subscription states instead."""
-    if base is None:
-        return entitlement_of(item, since)
-    changes: dict[str, Any] = {"is_granted": True, "updated_at": since}
-    if "usageLimit" in item:
-        changes |= {"usage_limit": item["usageLimit"], "unlimited": False}
-    if "hasUnlimitedUsage" in item:
-        changes["unlimited"] = item["hasUnlimitedUsage"]
-    if "hasSoftLimit" in item:
-        changes["soft_limit"] = item["hasSoftLimit"]
-    if "resetPeriod" in item:
-        changes |= {"reset_period": item["resetPeriod"], "according_to": _according_to(item)}
-    return replace(base, **changes)
-
-
-def _according_to(item: dict[str, Any]) -> str | None:
-    configuration = item.get("resetPeriodConfiguration")
-    return configuration and cast("str", configuration["accordingTo"])
-
-
 def load_customer(
-    transaction: Transaction, environment: str, customer: str, plans: PlanVersions
+    transaction: Transaction, environment: str, customer: str, find: FindPackage
 ) -> CustomerRules | None:
-    """A customer with everything it ever subscribed to, or None when it is unknown."""
+    """A customer with all it ever subscribed to or was granted, or None when it is unknown.
+
+    ``find`` gives the published versions of a plan or an add-on.
+    """
     row = transaction.one(SELECT_CUSTOMER, environment, customer)
     if row is None:
         return None
     text, archived_at, created_at = cast("tuple[str, int | None, int]", row)
     rows = transaction.all(SELECT_SUBSCRIPTIONS, environment, customer)
+    rows += transaction.all(SELECT_TENURES, environment, customer)
+    loaded = [_span(row, find) for row in rows]
     return CustomerRules(
         id=customer,
-        archived_at=None if archived_at is None else Instant(archived_at),
+        archived_at=_optional(archived_at),
         zones=_zones(msgspec.json.decode(text), Instant(created_at)),
-        spans=tuple(_span(row, plans) for row in rows),
+        spans=tuple(span for span, _ in loaded),
+        grants=load_grants(transaction, environment, customer),
+        packages=frozenset(name for _, names in loaded for name in names),
+    )
+
+
+def load_grants(transaction: Transaction, environment: str, customer: str) -> tuple[Grant, ...]:
+    """Every promotional entitlement that a customer ever had, in the order they began.
+
+    One that was revoked or replaced ended then. The ``anchor`` of a body, if it has one, is that of
+    the grant it replaced.
+    """
+    rows = transaction.all(SELECT_GRANTS, environment, customer)
+    return tuple(_grant(row) for row in rows)
+
+
+def _grant(row: Row) -> Grant:
+    grant, feature, text, start, end, ended = cast(
+        "tuple[str, str, str, int, int | None, int | None]", row
+    )
+    body = msgspec.json.decode(text)
+    return Grant(
+        id=grant,
+        feature=feature,
+        start=Instant(start),
+        end=_optional(min((at for at in (end, ended) if at is not None), default=None)),
+        anchor=Instant(body.get("anchor", start)),
+        entitlement=entitlement_of(body | {"id": feature}, Instant(start)),
     )
 
 
@@ -249,56 +240,62 @@ def _zones(body: dict[str, Any], created_at: Instant) -> tuple[ZoneFrom, ...]:
     return tuple(ZoneFrom(Instant(item["at"]), item["zone"]) for item in history)
 
 
-def _span(row: Row, plans: PlanVersions) -> Span:
-    subscription, resource, product, plan, version, start, end, chain_start, restarts, text = cast(
-        "tuple[str, str, str, str, int, int, int | None, int, int, str]", row
+def _span(row: Row, find: FindPackage) -> tuple[Span, set[PackageName]]:
+    """What a subscription granted while somebody held it, and the packages that it is made of."""
+    subscription, resource, product, plan, version, start, end, chain, restarts, text, *held = cast(
+        "tuple[str, str, str, str, int, int, int | None, int, int, str, int | None, int | None]",
+        row,
     )
     body = msgspec.json.decode(text)
-    return Span(
+    terms = _terms(body, version, start, end, restarts=bool(restarts))
+    addons = {one.addon for _, listed in terms.addons for one in listed}
+    phases = phases_of(terms, find("plan", plan), {name: find("addon", name) for name in addons})
+    anchor = Instant(start if restarts else chain)
+    span = Span(
         id=subscription,
         product=product,
         resource=resource,
-        start=Instant(start),
-        end=None if end is None else Instant(end),
-        chain_start=Instant(chain_start),
-        restarts=bool(restarts),
-        phases=_phases(plans.get(plan, ()), version, start, end, body),
+        start=terms.start,
+        end=terms.end,
+        anchor=anchor,
+        floor=Instant(max(anchor, body.get("floor", anchor))),
+        phases=phases,
     )
+    since, until = held
+    names: set[PackageName] = {("plan", plan), *(("addon", name) for name in addons)}
+    return span.held(resource, _optional(since), _optional(until)), names
 
 
-def _phases(
-    versions: Sequence[PlanVersion], pinned: int, start: int, end: int | None, body: dict[str, Any]
-) -> tuple[Phase, ...]:
-    """What a subscription grants, from instant to instant.
+def _terms(
+    body: dict[str, Any], version: int, start: int, end: int | None, *, restarts: bool
+) -> Terms:
+    """What a subscription was told, from its body."""
+    addon_moves: dict[str, dict[int, Instant]] = {}
+    for item in body.get("addonMigrations", ()):
+        addon_moves.setdefault(item["addon"], {})[item["version"]] = Instant(item["at"])
+    return Terms(
+        start=Instant(start),
+        end=_optional(end),
+        plan_version=version,
+        plan_moves={item["version"]: Instant(item["at"]) for item in body.get("migrations", ())},
+        addons=[
+            (Instant(entry["at"]), [_addon(item) for item in entry["addons"]])
+            for entry in body.get("addonHistory", ())
+        ],
+        addon_moves=addon_moves,
+        overrides=[
+            (Instant(made["at"]), [
+                override_of(item) for item in made["entitlements"] if item["type"] == "FEATURE"
+            ])
+            for made in body.get("overrides", ())
+        ],
+        resets=[*([Instant(start)] if restarts else []), *map(Instant, body.get("resets", ()))],
+    )  # fmt: skip
 
-    It keeps the version it was subscribed to until a later one is published for everyone, or it is
-    migrated. Overrides are kept with the instant they were made, so that the past keeps its rule.
-    """
-    moves = {item["version"]: item["at"] for item in body.get("migrations", ())}
-    grants: dict[int, Mapping[str, Entitlement]] = {start: NO_ENTITLEMENTS}
-    for version in versions:
-        if version.version == pinned:
-            grants[start] = version.entitlements
-        elif version.version > pinned and (version.for_everyone or version.version in moves):
-            at = version.published_at if version.for_everyone else moves[version.version]
-            grants[max(start, at)] = version.entitlements
-    overrides = {max(start, item["at"]): item["entitlements"] for item in body.get("overrides", ())}
-    instants = sorted(at for at in grants.keys() | overrides.keys() if end is None or at < end)
-    return tuple(Phase(Instant(at), _joined(grants, overrides, at)) for at in instants or [start])
+
+def _addon(item: dict[str, Any]) -> AddonHeld:
+    return AddonHeld(item["id"], item["quantity"], item["version"])
 
 
-def _joined(
-    grants: Mapping[int, Mapping[str, Entitlement]],
-    overrides: Mapping[int, Sequence[dict[str, Any]]],
-    at: int,
-) -> Mapping[str, Entitlement]:
-    granted = grants[max(instant for instant in grants if instant <= at)]
-    made = [instant for instant in overrides if instant <= at]
-    if not made:
-        return granted
-    joined = dict(granted)
-    since = Instant(max(made))
-    for item in overrides[since]:
-        if item["type"] == "FEATURE":
-            joined[item["id"]] = overridden(joined.get(item["id"]), item, since)
-    return joined
+def _optional(at: int | None) -> Instant | None:
+    return None if at is None else Instant(at)

@@ -1,8 +1,10 @@
 """The rules that hold, kept in memory and never stale.
 
-Owns: the caches of features, plans, customers and their periods, and when to drop what. A cache
-follows ``changes``: each row names what to drop; a row that is missing or has another token than
-the one remembered (a rolled-back transaction's number, used again) drops everything.
+Owns: the caches of features, plans and add-ons, customers and their periods, and when to drop what.
+Features are read together, each plan and add-on when a customer is first made of it, so that a
+change of the catalog costs what it touches. A cache follows ``changes``: each row names what to
+drop; a row that is missing or has another token than the one remembered (a rolled-back
+transaction's number, used again) drops everything.
 
 Promises: after ``refresh(transaction)`` every answer is what the transaction's snapshot says;
 memory is bounded (``limits.RULES_*``); an answer from the cache costs microseconds. Whoever writes
@@ -18,40 +20,59 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import NamedTuple, cast
 
 from tallystick import limits
 from tallystick.catalog.changes import EVERYONE
 from tallystick.clock import Instant
 from tallystick.core.entitlements import Entitlement, effective
 from tallystick.core.periods import Segment, segments
-from tallystick.core.timeline import active_entitlements, changes_of
+from tallystick.core.subscription import Version
+from tallystick.core.timeline import (
+    active_entitlements,
+    changes_of,
+    granted_features,
+    next_turn,
+)
 from tallystick.entitlements.loading import (
     CustomerRules,
     FeatureRules,
     OpenRecounts,
-    PlanVersion,
     load_customer,
     load_features,
     load_generations,
-    load_plans,
     load_recounts,
 )
+from tallystick.entitlements.packages import Kind, PackageName, load_package
 from tallystick.store import Store, Transaction
 
 NEWEST_CHANGE = "SELECT seq, token FROM changes ORDER BY seq DESC LIMIT 1"
 
 # From the one remembered on, itself included, so that its token can be compared.
 CHANGES_SINCE = """
-SELECT seq, token, environment, customer FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?
+SELECT seq, token, environment, customer, what FROM changes WHERE seq >= ? ORDER BY seq LIMIT ?
 """
+
+
+class Winner(NamedTuple):
+    """What decides from ``since`` on: the effective entitlement, None when nothing is granted.
+
+    ``until`` is when time alone may change that, None for never; the period's end is not meant.
+    """
+
+    since: Instant
+    until: Instant | None
+    entitlement: Entitlement | None
+
+    def holds(self, at: Instant) -> bool:
+        """Whether it is known to be what decides at an instant."""
+        return self.since <= at and (self.until is None or at < self.until)
 
 
 @dataclass(slots=True)
 class _Environment:
     features: Mapping[str, FeatureRules]
     metered: tuple[FeatureRules, ...]
-    plans: Mapping[str, list[PlanVersion]]
 
 
 @dataclass(slots=True)
@@ -59,6 +80,7 @@ class _Customer:
     rules: CustomerRules | None
     generations: Mapping[str, int]
     segments: dict[tuple[str, str], tuple[Segment, ...]] = field(default_factory=dict)
+    winners: dict[tuple[str, str], Winner] = field(default_factory=dict)
 
 
 class Rules:
@@ -71,6 +93,9 @@ class Rules:
         self._token = 0
         self._environments: OrderedDict[str, _Environment] = OrderedDict()
         self._customers: OrderedDict[tuple[str, str], _Customer] = OrderedDict()
+        self._packages: OrderedDict[tuple[str, PackageName], tuple[Version, ...]] = OrderedDict()
+        # By package, the customers in memory that are made of it.
+        self._holders: dict[tuple[str, PackageName], set[str]] = {}
         self._recounts: dict[str, OpenRecounts] = {}
 
     def refresh(self, transaction: Transaction) -> int:
@@ -78,7 +103,7 @@ class Rules:
         if self._seq is None:
             return self._start_anew(transaction)
         rows = cast(
-            "list[tuple[int, int, str, str]]",
+            "list[tuple[int, int, str, str, str]]",
             transaction.all(CHANGES_SINCE, self._seq, limits.RULES_CHANGES_FOLLOWED_MAX + 2),
         )
         if self._seq > 0:
@@ -87,8 +112,8 @@ class Rules:
             del rows[0]
         if len(rows) > limits.RULES_CHANGES_FOLLOWED_MAX:
             return self._start_anew(transaction)
-        for seq, token, environment, customer in rows:
-            self._drop(environment, customer)
+        for seq, token, environment, customer, what in rows:
+            self._drop(environment, customer, what)
             self._seq, self._token = seq, token
         return self._seq
 
@@ -105,9 +130,10 @@ class Rules:
 
     def branch(self) -> Rules:
         """Throwaway rules for after a change of customers, within its transaction: they share
-        what is known of environments and know no customer yet."""
+        what is known of the catalog and know no customer yet."""
         branch = Rules(self._store)
         branch._environments = OrderedDict(self._environments)
+        branch._packages = OrderedDict(self._packages)
         return branch
 
     def features(self, transaction: Transaction, environment: str) -> Mapping[str, FeatureRules]:
@@ -133,8 +159,27 @@ class Rules:
             return ()
         known = entry.segments.get((resource, feature))
         if known is None:
-            known = segments(changes_of(entry.rules.spans, feature, resource, entry.rules.zones))
+            known = _segments(entry.rules, resource, feature)
             entry.segments[resource, feature] = known
+        return known
+
+    def deciding(
+        self,
+        transaction: Transaction,
+        environment: str,
+        customer: str,
+        resource: str,
+        feature: str,
+        at: Instant,
+    ) -> Winner:
+        """What decides about a feature at an instant."""
+        entry = self._customer(transaction, environment, customer)
+        if entry.rules is None:
+            return Winner(at, None, None)
+        known = entry.winners.get((resource, feature))
+        if known is None or not known.holds(at):
+            known = _winner(entry.rules, resource, feature, at)
+            entry.winners[resource, feature] = known
         return known
 
     def winner(
@@ -146,11 +191,37 @@ class Rules:
         feature: str,
         at: Instant,
     ) -> Entitlement | None:
-        """The entitlement that decides at an instant: the most generous of those that hold."""
+        """The effective entitlement to a feature at an instant; None when nothing is granted."""
+        scope = (environment, customer, resource, feature, at)
+        return self.deciding(transaction, *scope).entitlement
+
+    def granted(
+        self,
+        transaction: Transaction,
+        environment: str,
+        customer: str,
+        resource: str,
+        at: Instant,
+    ) -> list[str]:
+        """Every feature that something grants at an instant, in order of their ids."""
         rules = self._customer(transaction, environment, customer).rules
         if rules is None:
-            return None
-        return effective(active_entitlements(rules.spans, feature, resource, at))
+            return []
+        return sorted(granted_features(rules.spans, rules.grants, resource, at))
+
+    def package(
+        self, transaction: Transaction, environment: str, kind: Kind, package: str
+    ) -> tuple[Version, ...]:
+        """The published versions of a plan or an add-on, oldest first; () when it is unknown."""
+        key = (environment, (kind, package))
+        known = self._packages.get(key)
+        if known is None:
+            known = self._packages[key] = load_package(transaction, environment, kind, package)
+            if len(self._packages) > limits.RULES_PACKAGES_MAX:
+                self._packages.popitem(last=False)
+        else:
+            self._packages.move_to_end(key)
+        return known
 
     def generation(
         self, transaction: Transaction, environment: str, customer: str, feature: str
@@ -177,10 +248,10 @@ class Rules:
         if known is None:
             features = load_features(transaction, environment)
             metered = tuple(rules for rules in features.values() if rules.fed_by == "events")
-            known = _Environment(features, metered, load_plans(transaction, environment))
-            self._environments[environment] = known
+            known = self._environments[environment] = _Environment(features, metered)
             if len(self._environments) > limits.RULES_ENVIRONMENTS_MAX:
-                self._drop(next(iter(self._environments)), EVERYONE)
+                evicted, _ = self._environments.popitem(last=False)
+                self._recounts.pop(evicted, None)
         return known
 
     def _customer(self, transaction: Transaction, environment: str, customer: str) -> _Customer:
@@ -189,29 +260,72 @@ class Rules:
         if known is not None:
             self._customers.move_to_end(key)
             return known
-        plans = self._environment(transaction, environment).plans
+
+        def find(kind: Kind, package: str) -> tuple[Version, ...]:
+            return self.package(transaction, environment, kind, package)
+
         known = _Customer(
-            load_customer(transaction, environment, customer, plans),
+            load_customer(transaction, environment, customer, find),
             load_generations(transaction, environment, customer),
         )
         self._customers[key] = known
+        for name in () if known.rules is None else known.rules.packages:
+            self._holders.setdefault((environment, name), set()).add(customer)
         if len(self._customers) > limits.RULES_CUSTOMERS_MAX:
-            self._customers.popitem(last=False)
+            self._forget_customer(*next(iter(self._customers)))
         return known
 
-    def _drop(self, environment: str, customer: str) -> None:
+    def _drop(self, environment: str, customer: str, what: str) -> None:
+        """Forget what a change touched (``catalog.changes.record_change``)."""
         self._recounts.pop(environment, None)
+        kind, _, name = what.partition(":")
         if customer != EVERYONE:
-            self._customers.pop((environment, customer), None)
+            self._forget_customer(environment, customer)
+        elif kind == "feature":
+            # Which periods there are and which generation a customer has does not depend on it.
+            self._environments.pop(environment, None)
+        elif kind in ("plan", "addon"):
+            self._forget_package(environment, (cast("Kind", kind), name))
+        else:
+            self._forget_environment(environment)
+
+    def _forget_customer(self, environment: str, customer: str) -> None:
+        known = self._customers.pop((environment, customer), None)
+        if known is None or known.rules is None:
             return
+        for name in known.rules.packages:
+            holders = self._holders[environment, name]
+            holders.discard(customer)
+            if not holders:
+                del self._holders[environment, name]
+
+    def _forget_package(self, environment: str, name: PackageName) -> None:
+        self._packages.pop((environment, name), None)
+        for customer in list(self._holders.get((environment, name), ())):
+            self._forget_customer(environment, customer)
+
+    def _forget_environment(self, environment: str) -> None:
         self._environments.pop(environment, None)
-        for key in [key for key in self._customers if key[0] == environment]:
-            del self._customers[key]
+        for customer in [key[1] for key in self._customers if key[0] == environment]:
+            self._forget_customer(environment, customer)
+        for name in [key for key in self._packages if key[0] == environment]:
+            del self._packages[name]
 
     def _start_anew(self, transaction: Transaction) -> int:
         self._environments.clear()
         self._customers.clear()
+        self._packages.clear()
+        self._holders.clear()
         self._recounts.clear()
         row = transaction.one(NEWEST_CHANGE)
         self._seq, self._token = (0, 0) if row is None else cast("tuple[int, int]", row)
         return self._seq
+
+
+def _segments(rules: CustomerRules, resource: str, feature: str) -> tuple[Segment, ...]:
+    return segments(changes_of(rules.spans, rules.grants, feature, resource, rules.zones))
+
+
+def _winner(rules: CustomerRules, resource: str, feature: str, at: Instant) -> Winner:
+    scope = (rules.spans, rules.grants, feature, resource, at)
+    return Winner(at, next_turn(*scope), effective(active_entitlements(*scope)))
