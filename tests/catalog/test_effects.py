@@ -72,6 +72,19 @@ def test_publishing_other_resets_for_all_recounts_the_feature(shop: Desk) -> Non
     assert shop.recounts() == [("events", "")]
 
 
+def test_what_begins_later_is_placed_by_the_version_of_then(shop: Desk) -> None:
+    """A lifetime counts from before its subscription begins, so that even events of now move."""
+    shop.add_plan("life", limit("events", 5))
+    shop.archive_events_of()
+    shop.subscribe("life", startDate="2026-02-01T00:00:00Z")
+    assert shop.recounts() == [("events", "acme")]
+    with shop.services.state.writing() as transaction:
+        transaction.run("DELETE FROM recounts")
+    shop.move("2026-01-11")
+    shop.renew("life", "NEW_CUSTOMERS", events={"resetPeriod": "DAY"})
+    assert shop.recounts() == [("events", "acme")]
+
+
 def test_publishing_a_new_feature_for_all_recounts_it(shop: Desk) -> None:
     shop.subscribe("basic")
     shop.add_feature("more", meter=meter())

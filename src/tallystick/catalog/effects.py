@@ -38,6 +38,12 @@ SELECT DISTINCT customer FROM subscriptions
 WHERE environment = ? AND plan = ? AND (end_at IS NULL OR end_at > ?)
 """
 
+# Customers who have arranged to have a plan later on: they will have the newest version of then.
+SCHEDULED = """
+SELECT DISTINCT customer FROM subscriptions
+WHERE environment = ? AND plan = ? AND start_at > ? AND (end_at IS NULL OR end_at > start_at)
+"""
+
 # The versions of a plan that were subscribed to and are still held.
 VERSIONS_HELD = """
 SELECT DISTINCT version FROM subscriptions
@@ -69,6 +75,10 @@ def placements(
     """As the rules are before a change of one customer."""
     rules = services.rules()
     rules.refresh(transaction)
+    return _placed(transaction, rules, environment, customer)
+
+
+def _placed(transaction: Transaction, rules: Rules, environment: str, customer: str) -> Placements:
     return Placements(
         placed_reports(transaction, rules, environment, customer),
         _placed_events(transaction, rules, environment, customer),
@@ -82,10 +92,12 @@ def settle(
     customer: str,
     before: Placements,
     now: Instant,
+    rules: Rules | None = None,
 ) -> None:
-    """After the change: count anew what it moved."""
+    """After the change: count anew what it moved. ``rules`` know the change, where it is one of
+    more than customers, and are thrown away."""
     recalculate_reports(services, transaction, environment, customer, before.reports)
-    rules = services.rules().branch()
+    rules = rules or services.rules().branch()
     after = _placed_events(transaction, rules, environment, customer)
     moved = {
         feature
@@ -117,6 +129,10 @@ def publish(
     metered = {feature.id for feature in rules.metered(transaction, environment)}
     for renewed in plans.publish(transaction, environment, plan, migration, now):
         if migration != "ALL_CUSTOMERS":
+            for customer in _customers(transaction, SCHEDULED, environment, renewed, now):
+                placed = _placed(transaction, rules, environment, customer)
+                fresh = Rules(services.state)
+                settle(services, transaction, environment, customer, placed, now, fresh)
             continue
         moved = _moved_by(transaction, environment, renewed, now)
         for feature in sorted(moved & metered):
@@ -124,7 +140,7 @@ def publish(
             reason = f"plan {renewed} published for all customers"
             queue_recount(transaction, environment, feature, EVERYONE, reason, as_of, now)
         if moved - metered:
-            for customer in _subscribers(transaction, environment, renewed, now):
+            for customer in _customers(transaction, SUBSCRIBERS, environment, renewed, now):
                 before = placed_reports(transaction, rules, environment, customer)
                 recalculate_reports(services, transaction, environment, customer, before)
 
@@ -164,10 +180,10 @@ def _differing(
     }
 
 
-def _subscribers(
-    transaction: Transaction, environment: str, plan: str, now: Instant
+def _customers(
+    transaction: Transaction, sql: str, environment: str, plan: str, now: Instant
 ) -> Iterable[str]:
-    rows = transaction.all(SUBSCRIBERS, environment, plan, now)
+    rows = transaction.all(sql, environment, plan, now)
     return [cast("str", customer) for (customer,) in rows]
 
 
