@@ -4,17 +4,15 @@ Owns: what an event is (DESIGN 4.2, 4.5, 4.7). Promises: a body is accepted whol
 every bad event named by index, field and reason (the first 20); what is accepted is one JSON object
 a line, with timestamps in UTC that DuckDB casts exactly and numbers as ``literals`` writes them.
 
-There are two readers with one meaning. ``_accept_at_once`` lets msgspec do the work and either
-accepts or gives up; ``ingest.explain`` says what an event is, field by field, and is asked whenever
-the other gave up. A test holds the two against each other: whatever the first accepts, the second
+There are two readers with one meaning (``ingest.quick``): ``_accept_at_once``, and
+``ingest.explain``. A test holds the two against each other: whatever the first accepts, the second
 accepts with the same lines.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -23,20 +21,19 @@ from tallystick import limits
 from tallystick.clock import Instant
 from tallystick.errors import BadInput
 from tallystick.ingest.explain import accept_explained
-from tallystick.ingest.literals import INTEGER_END, line_number
+from tallystick.ingest.literals import line_number
+from tallystick.ingest.quick import Text, hides, names_once, plain
 from tallystick.ingest.spans import check_size, split_items
 from tallystick.ingest.timestamps import line_timestamps
 
-_Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=limits.ID_CHARS_MAX)]
-
 
 class _Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    customerId: _Text  # noqa: N815 - wire names
-    eventName: _Text  # noqa: N815
-    idempotencyKey: _Text  # noqa: N815
+    customerId: Text  # noqa: N815 - wire names
+    eventName: Text  # noqa: N815
+    idempotencyKey: Text  # noqa: N815
     # Any, because only of untyped numbers msgspec hands over the literal.
     dimensions: dict[str, Any] | UnsetType | None = UNSET
-    resourceId: _Text | UnsetType | None = UNSET  # noqa: N815
+    resourceId: Text | UnsetType | None = UNSET  # noqa: N815
     timestamp: str | UnsetType = UNSET
 
 
@@ -46,8 +43,6 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 _DECODER: Final = msgspec.json.Decoder(_Body, float_hook=line_number)
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
-# Escapes that hide a NUL, a colon from the count, or a dollar sign.
-_HIDDEN: Final = re.compile(rb"\\u00(?:00|3[aA]|24)")
 
 
 class AcceptedEvents(NamedTuple):
@@ -71,42 +66,21 @@ def accept_events(body: bytes, now: Instant, future_us: int) -> AcceptedEvents:
 
 
 def _accept_at_once(body: bytes, now: Instant, future_us: int) -> AcceptedEvents | None:
-    """The lines of a body without any oddity, or None to have it explained.
-
-    Each thing that msgspec lets pass and we do not is a reason to give up, or to look closer.
-    """
-    if b"\\u00" in body and _HIDDEN.search(body):
+    """The lines of a body without any oddity, or None to have it explained."""
+    if hides(body):
         return None
     try:
         events = _DECODER.decode(body).events
-        if not _plain(events) or (b"$" in body and _reserved(events)) or _too_large(body):
+        if not plain(events) or (b"$" in body and _reserved(events)) or _too_large(body):
             return None
         lines = _ENCODER.encode_lines(events)
-        # Encoding repeats each colon that was sent, in names, in values and between them, but for
-        # the one after "events". A colon less: a name was given twice.
-        if lines.count(b":") + 1 != body.count(b":"):
+        if not names_once(body, lines):
             return None
         if _settle(events, now + future_us):
             lines = _ENCODER.encode_lines(events)
     except (BadInput, ValueError, OverflowError, RecursionError):  # msgspec's are ValueErrors
         return None
     return AcceptedEvents(lines, len(events))
-
-
-def _plain(events: Sequence[_Event]) -> bool:
-    """Whether dimensions hold no objects, no arrays and no integer of unusual length."""
-    for event in events:
-        if event.dimensions:
-            for value in event.dimensions.values():
-                kind = type(value)
-                if kind is str:
-                    continue
-                if kind is int:
-                    if not -INTEGER_END < value < INTEGER_END:
-                        return False
-                elif kind is dict or kind is list:
-                    return False
-    return True
 
 
 def _reserved(events: Sequence[_Event]) -> bool:
