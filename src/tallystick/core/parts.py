@@ -7,9 +7,10 @@ it is cut and in whatever order the pieces come.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Literal
+
+import msgspec
 
 Function = Literal["COUNT", "UNIQUE", "SUM", "MIN", "MAX", "AVG"]
 
@@ -19,8 +20,7 @@ CONTEXT = Context(prec=80, rounding=ROUND_HALF_UP)
 _NINE_PLACES = Decimal("1e-9")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """What some events add up to.
 
     ``count`` counts events, of UNIQUE the values not seen before; ``sum`` is exact; ``minimum`` and

@@ -21,15 +21,17 @@ from typing import Final
 
 KEY_TAG: Final = "tallystick-key-1"
 
+_TAGGED: Final = f"{len(KEY_TAG)}:{KEY_TAG}".encode()
 _HALF_BITS: Final = 64
 _HALF_MASK: Final = (1 << _HALF_BITS) - 1
 
 
 def key_hash(*fields: str) -> bytes:
     """The 16 bytes of the digest: the reference the SQL is tested against."""
-    texts = [field.encode() for field in (KEY_TAG, *fields)]
-    netstrings = b"".join([b"%d:%b" % (len(text), text) for text in texts])
-    return hashlib.md5(netstrings, usedforsecurity=False).digest()
+    netstrings = "".join([f"{len(field)}:{field}" for field in fields])
+    if not netstrings.isascii():  # then lengths in bytes are others
+        netstrings = "".join([f"{len(field.encode())}:{field}" for field in fields])
+    return hashlib.md5(_TAGGED + netstrings.encode(), usedforsecurity=False).digest()
 
 
 def key_hash_sql(columns: Sequence[str]) -> tuple[str, str]:
