@@ -99,7 +99,8 @@ def test_duplicates_are_kept_for_the_whole_window(archive: Archive) -> None:
 def test_usage_keys_leave_with_the_window(archive: Archive) -> None:
     with archive.state.writing() as transaction:
         transaction.run_many(
-            "INSERT INTO usage_keys VALUES (?, 'default', ?, '{}')",
+            "INSERT INTO usage_keys (hash, claimed_at, id, value, created_at) "
+            "VALUES (?, ?, 'id', '1', 0)",
             [
                 (bytes([n // 256, n % 256]), NOON + n)
                 for n in range(3 + limits.EXPIRED_ROWS_PER_STEP)

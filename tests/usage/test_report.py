@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from decimal import Decimal
 from pathlib import Path
 
@@ -65,6 +66,13 @@ def test_nothing_is_clamped(scene: Scene) -> None:
 def test_results_come_in_the_order_of_the_items(scene: Scene) -> None:
     items = [usage(n, "calls" if n % 2 else "seats") for n in range(1, 101)]
     assert list(range(1, 101)) == [each.value for each in scene.report(*items)]
+
+
+def test_every_report_has_an_id_of_its_own(scene: Scene) -> None:
+    ids = [each.id for each in scene.report(*[usage(1)] * 100)]
+    assert len(set(ids)) == 100
+    assert {4} == {uuid.UUID(each).version for each in ids}
+    assert ids == [str(uuid.UUID(each)) for each in ids]
 
 
 def test_the_measurement_tells_the_period(scene: Scene) -> None:
@@ -226,6 +234,24 @@ def test_forgotten_keys_leave_in_portions(scene: Scene) -> None:
         forgotten = [forget_claims(transaction, NOW + 1, 3) for _ in range(3)]
     assert forgotten == [3, 2, 0]
     assert scene.rows("SELECT claimed_at FROM usage_keys") == [(NOW + DAY,)]
+
+
+def test_a_renewed_key_leaves_after_those_it_was_renewed_behind(scene: Scene) -> None:
+    scene.report(usage(1, key="renewed"), usage(1, key="other"))
+    scene.now = Instant(NOW + WINDOW + 1)
+    scene.report(usage(1, key="renewed"))
+    with scene.store.writing() as transaction:
+        assert forget_claims(transaction, NOW + 1, 1) == 1
+    assert scene.rows("SELECT claimed_at FROM usage_keys") == [(scene.now,)]
+
+
+def test_a_key_claimed_before_the_clock_was_set_back_is_kept(scene: Scene) -> None:
+    scene.report(usage(1, key="later"))
+    scene.now = Instant(NOW - DAY)
+    scene.report(usage(1, key="earlier"))
+    with scene.store.writing() as transaction:
+        assert forget_claims(transaction, NOW, 10) == 1
+    assert scene.rows("SELECT claimed_at FROM usage_keys") == [(NOW,)]
 
 
 def test_shown_units_are_divided_and_rounded(scene: Scene) -> None:

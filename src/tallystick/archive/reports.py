@@ -7,7 +7,7 @@ in one transaction of the fold, so a snapshot sees it once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -25,13 +25,15 @@ SELECT environment, seq, customer, resource, key, created_at, received_at, dimen
        value
 FROM reports_waiting
 """
-
-WAITING_OF_FEATURE = f"""
-{_WAITING_COLUMNS} WHERE environment = ? AND customer = ? AND feature = ? ORDER BY seq
-"""
+_SEQ, _FEATURE = 1, 8
 
 # A page of everyone's, after a seq.
 WAITING_PAGE = f"{_WAITING_COLUMNS} WHERE seq > ? ORDER BY seq LIMIT ?"
+
+# A page of a customer's, after a seq. It reads all that wait, which is a bounded number.
+WAITING_PAGE_OF = f"""
+{_WAITING_COLUMNS} WHERE seq > ? AND environment = ? AND customer = ? ORDER BY seq LIMIT ?
+"""
 
 CREATE_WAITING = CREATE_EVENTS_TABLE.replace(" events ", " waiting ")
 
@@ -70,19 +72,25 @@ def load_waiting_of(
     customer: str,
     features: Collection[str],
 ) -> None:
-    """Make ``waiting``: a customer's reports that wait to be archived."""
+    """Make ``waiting``: a customer's reports on some features that wait to be archived."""
     session.run(CREATE_WAITING)
-    for feature in features:
-        _fill(session, transaction.all(WAITING_OF_FEATURE, environment, customer, feature))
+    for rows in _pages(transaction, WAITING_PAGE_OF, environment, customer):
+        _fill(session, [row for row in rows if row[_FEATURE] in features])
 
 
 def load_waiting(session: Session, transaction: Transaction) -> None:
     """Make ``waiting``: everyone's reports that wait to be archived."""
     session.run(CREATE_WAITING)
-    after = 0
-    while rows := transaction.all(WAITING_PAGE, after, PAGE_ROWS):
+    for rows in _pages(transaction, WAITING_PAGE):
         _fill(session, rows)
-        after = cast("int", rows[-1][1])
+
+
+def _pages(transaction: Transaction, sql: str, *of: str) -> Iterator[list[Row]]:
+    """The rows that wait in the order of seq, a bounded number at a time."""
+    after = 0
+    while rows := transaction.all(sql, after, *of, PAGE_ROWS):
+        yield rows
+        after = cast("int", rows[-1][_SEQ])
 
 
 def _fill(session: Session, rows: Sequence[Row]) -> None:

@@ -12,8 +12,10 @@ from typing import Final
 
 from tallystick.store.contract import Row, Transaction, Value
 
-SIZES: Final = (64, 16, 4, 1)
-"""Rows of one statement; few sizes, so that each is prepared once."""
+_EACH_UP_TO: Final = 16
+SIZES: Final = (64, 32, *range(_EACH_UP_TO, 0, -1))
+"""Rows of one statement. A usual group is one statement of each kind; more sizes than these would
+crowd the engine's memory of prepared statements."""
 
 
 def for_many(template: str, row: str) -> Mapping[int, str]:
@@ -38,8 +40,9 @@ def all_rows(
 
 
 def _parts(rows: Sequence[Sequence[Value]]) -> Iterator[Sequence[Sequence[Value]]]:
+    """The rows in their order, in parts that have a statement each."""
     place = 0
-    for size in SIZES:
-        while len(rows) - place >= size:
-            yield rows[place : place + size]
-            place += size
+    while left := len(rows) - place:
+        size = left if left <= _EACH_UP_TO else next(size for size in SIZES if size <= left)
+        yield rows[place : place + size]
+        place += size

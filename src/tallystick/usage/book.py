@@ -8,16 +8,16 @@ are dropped by not entering its page.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from tallystick.clock import Instant
 from tallystick.core.parts import Part
 from tallystick.store import Transaction
 from tallystick.store.many_rows import for_many, run_rows
-from tallystick.usage.counters import CounterKey, read_counters, write_counters
-from tallystick.usage.keys import Claim, find_claims, write_claims
+from tallystick.usage.counters import CounterKey, write_counters
+from tallystick.usage.keys import Claim, write_claims
+from tallystick.usage.lookup import Asked, look_up
 
 INSERT_WAITING: Final = for_many(
     "INSERT INTO reports_waiting (environment, id, customer, resource, feature, value, key, "
@@ -50,18 +50,14 @@ class Entry(NamedTuple):
 class Book:
     """What a group of calls reads and changes."""
 
-    def __init__(self, transaction: Transaction, first_live: Instant | int) -> None:
-        """Keys claimed before ``first_live`` are free again."""
+    def __init__(
+        self, transaction: Transaction, asked: Sequence[Asked], first_live: Instant | int
+    ) -> None:
+        """Opened at ``asked``, all that the pages will ask for; keys claimed before ``first_live``
+        are free again."""
         self._transaction = transaction
-        self._first_live = first_live
-        self._parts: dict[CounterKey, Part] = {}
-        self._claims: dict[bytes, Claim] = {}
+        self._parts, self._claims = look_up(transaction, asked, first_live)
         self._pages: list[Page] = []
-
-    def read(self, counters: Iterable[CounterKey], keys: Iterable[bytes]) -> None:
-        """Look up what the pages will ask for; what is not found counts nothing, or is free."""
-        self._parts |= read_counters(self._transaction, counters)
-        self._claims |= find_claims(self._transaction, keys, self._first_live)
 
     def part(self, counter: CounterKey) -> Part:
         """What a counter holds, with all pages entered so far."""
@@ -85,19 +81,17 @@ class Book:
         run_rows(transaction, INSERT_WAITING, [
             (page.environment, *entry) for page in pages for entry in page.entries
         ])  # fmt: skip
-        write_claims(transaction, [
-            (page.environment, key, claim) for page in pages for key, claim in page.claims.items()
-        ])  # fmt: skip
+        write_claims(transaction, [claim for page in pages for claim in page.claims.items()])
         self._write_ledger()
 
     def _write_ledger(self) -> None:
-        accepted: Counter[str] = Counter()
-        duplicates: Counter[str] = Counter()
+        ledger: dict[str, tuple[int, int]] = {}
         for page in self._pages:
-            accepted[page.environment] += len(page.entries) + page.duplicates
-            duplicates[page.environment] += page.duplicates
-        for environment, number in accepted.items():
-            self._transaction.run(ADD_TO_LEDGER, environment, number, duplicates[environment])
+            accepted, duplicates = ledger.get(page.environment, (0, 0))
+            accepted += len(page.entries) + page.duplicates
+            ledger[page.environment] = accepted, duplicates + page.duplicates
+        for environment, numbers in ledger.items():
+            self._transaction.run(ADD_TO_LEDGER, environment, *numbers)
 
 
 class Page:

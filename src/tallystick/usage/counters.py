@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from tallystick.core.parts import Part
 from tallystick.store import Row, Transaction, Value
-from tallystick.store.many_rows import all_rows, for_many, run_rows
+from tallystick.store.many_rows import for_many, run_rows
 
 
 class CounterKey(NamedTuple):
@@ -32,21 +32,6 @@ SELECT id, count, sum, minimum, maximum FROM counters
 WHERE environment = ? AND customer = ? AND resource = ? AND feature = ? AND generation = ?
   AND period_start = ?
 """
-
-# Those of the counters asked for that have a row.
-READ_COUNTERS = for_many(
-    """
-    WITH wanted (environment, customer, resource, feature, generation, period_start)
-      AS (VALUES {rows})
-    SELECT counters.environment, counters.customer, counters.resource, counters.feature,
-           counters.generation, counters.period_start, count, sum, minimum, maximum
-    FROM wanted CROSS JOIN counters
-    WHERE counters.environment = wanted.environment AND counters.customer = wanted.customer
-      AND counters.resource = wanted.resource AND counters.feature = wanted.feature
-      AND counters.generation = wanted.generation AND counters.period_start = wanted.period_start
-    """,
-    "(?, ?, ?, ?, ?, ?)",
-)
 
 WRITE_COUNTERS = for_many(
     """
@@ -88,12 +73,6 @@ def find_counter(transaction: Transaction, key: CounterKey) -> StoredCounter | N
     """A counter's row, or None when nothing was counted yet."""
     row = transaction.one(READ_COUNTER, *key)
     return None if row is None else StoredCounter(cast("int", row[0]), part_of_row(row[1:]))
-
-
-def read_counters(transaction: Transaction, keys: Iterable[CounterKey]) -> dict[CounterKey, Part]:
-    """What many counters hold; those that count nothing yet are left out."""
-    rows = all_rows(transaction, READ_COUNTERS, list(keys))
-    return {CounterKey(*row[:6]): part_of_row(row[6:]) for row in rows}  # type: ignore[arg-type]
 
 
 def write_counters(transaction: Transaction, parts: Iterable[tuple[CounterKey, Part]]) -> None:

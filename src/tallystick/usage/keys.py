@@ -8,34 +8,31 @@ the key gets the first measurement; a key older than the window counts anew.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple, cast
-
-import msgspec
+from typing import Final, NamedTuple
 
 from tallystick.clock import Instant
 from tallystick.keys.hashing import key_hash
 from tallystick.store import Transaction
-from tallystick.store.many_rows import all_rows, for_many, run_rows
+from tallystick.store.many_rows import for_many, run_rows
 
-# The claims of some keys, however old.
-SELECT_CLAIMS: Final = for_many(
-    "SELECT hash, claimed_at, measurement FROM usage_keys WHERE hash IN ({rows})", "?"
-)
-
-# A claim that left the window is taken over.
+# A claim that left the window is taken over, as the youngest: those that leave next stay in front.
 WRITE_CLAIMS: Final = for_many(
     """
-    INSERT INTO usage_keys (hash, environment, claimed_at, measurement) VALUES {rows}
-    ON CONFLICT (hash) DO UPDATE SET claimed_at = excluded.claimed_at,
-                                     measurement = excluded.measurement
+    INSERT INTO usage_keys (hash, id, value, claimed_at, created_at) VALUES {rows}
+    ON CONFLICT (hash) DO UPDATE
+    SET seq = excluded.seq, id = excluded.id, value = excluded.value,
+        claimed_at = excluded.claimed_at, created_at = excluded.created_at
     """,
-    "(?, ?, ?, ?)",
+    "(?, ?, ?, ?, ?)",
 )
 
-# Some of the claims that left the window, oldest first.
+# Of the oldest claims those that left the window. Were the clock set back between two claims, the
+# one behind may wait for the one before it: it is free again all the same.
 DELETE_EXPIRED: Final = """
-DELETE FROM usage_keys WHERE hash IN
-    (SELECT hash FROM usage_keys WHERE claimed_at < ? ORDER BY claimed_at LIMIT ?)
+DELETE FROM usage_keys WHERE seq IN (
+    SELECT seq FROM (SELECT seq, claimed_at FROM usage_keys ORDER BY seq LIMIT ?) AS oldest
+    WHERE claimed_at < ?
+)
 """
 
 
@@ -51,35 +48,16 @@ class Claim(NamedTuple):
     created_at: Instant
 
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Claim).decode
-
-
 def hash_of(environment: str, customer: str, resource: str, feature: str, key: str) -> bytes:
     """The 128-bit name of a key within its scope; ``resource`` is '' for the customer itself."""
     return key_hash(environment, customer, resource, feature, key)
 
 
-def find_claims(
-    transaction: Transaction, keys: Iterable[bytes], first_live: Instant | int
-) -> dict[bytes, Claim]:
-    """The claims of those keys that were claimed at ``first_live`` or later."""
-    rows = all_rows(transaction, SELECT_CLAIMS, [(key,) for key in keys])
-    return {
-        key: _decode(measurement)
-        for key, claimed_at, measurement in cast("Iterable[tuple[bytes, int, str]]", rows)
-        if claimed_at >= first_live
-    }
-
-
-def write_claims(transaction: Transaction, claims: Iterable[tuple[str, bytes, Claim]]) -> None:
-    """Claim keys, each for an environment, at the instant its report was received."""
-    run_rows(transaction, WRITE_CLAIMS, [
-        (key, environment, claim.received_at, _encode(claim).decode())
-        for environment, key, claim in claims
-    ])  # fmt: skip
+def write_claims(transaction: Transaction, claims: Iterable[tuple[bytes, Claim]]) -> None:
+    """Claim keys, each at the instant its report was received."""
+    run_rows(transaction, WRITE_CLAIMS, [(key, *claim) for key, claim in claims])
 
 
 def forget_claims(transaction: Transaction, first_live: Instant | int, rows_max: int) -> int:
     """Delete up to ``rows_max`` claims made before ``first_live``; returns how many went."""
-    return transaction.run(DELETE_EXPIRED, first_live, rows_max)
+    return transaction.run(DELETE_EXPIRED, rows_max, first_live)

@@ -12,10 +12,9 @@ transaction), moving reports to the archive (``fold/reports``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
@@ -32,8 +31,10 @@ from tallystick.store import Transaction
 from tallystick.usage.book import Book, Entry, Page
 from tallystick.usage.counters import CounterKey
 from tallystick.usage.keys import Claim, hash_of
+from tallystick.usage.lookup import Asked
 from tallystick.usage.totals import Account, in_units, open_account, resets
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 TOTAL_MAX: Final = Decimal(limits.USAGE_INTEGER_MAX)
@@ -98,35 +99,33 @@ def report_calls(
     idempotency key is remembered. For each call its measurements, or why nothing of it was
     recorded.
     """
-    reader = _Reader(transaction, rules, now)
-    read = [_caught(partial(reader.read, call)) for call in calls]
+    reader = _Reader(transaction, rules, now, ids.new_ids(sum(len(call.items) for call in calls)))
+    read = [_caught(reader.read, call) for call in calls]
     slips = [slip for each in read if not isinstance(each, RequestError) for slip in each]
-    book = Book(transaction, now - window_us)
-    book.read(
-        {counter for slip in slips for counter in (slip.own_counter, slip.holder.counter)},
-        {slip.key for slip in slips if slip.key is not None},
-    )
+    book = Book(transaction, _asked(slips), now - window_us)
     outcomes = [
         each
         if isinstance(each, RequestError)
-        else _caught(partial(_count, book, call.environment, each, now))
+        else _caught(_count, book, call.environment, each, now)
         for call, each in zip(calls, read, strict=True)
     ]
     book.write()
     return outcomes
 
 
-def _caught(work: Callable[[], T]) -> T | RequestError:
+def _caught(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | RequestError:
     """What ``work`` returns, or why it cannot: one call's mistake is no other's."""
     try:
-        return work()
+        return work(*args, **kwargs)
     except RequestError as error:
         return error
 
 
 class _Slip(NamedTuple):
-    """One report with what the rules say about it: whose usage, and which period it is of."""
+    """One report with what the rules say about it: whose usage, and which period it is of. ``id``
+    becomes its own unless it turns out to be a repetition."""
 
+    id: str
     item: UsageItem
     holder: _Holder
     created_at: Instant
@@ -146,10 +145,13 @@ class _Holder(NamedTuple):
 class _Reader:
     """Reads reports by the rules; changes nothing."""
 
-    def __init__(self, transaction: Transaction, rules: Rules, now: Instant) -> None:
+    def __init__(
+        self, transaction: Transaction, rules: Rules, now: Instant, fresh_ids: Iterator[str]
+    ) -> None:
         self._transaction = transaction
         self._rules = rules
         self._now = now
+        self._fresh_ids = fresh_ids
         self._holders: dict[tuple[str, str, str, str], _Holder] = {}
 
     def read(self, call: Call) -> list[_Slip]:
@@ -167,7 +169,7 @@ class _Reader:
             own = holder.account.period_at(created_at)
             counter = holder.account.counter(own)
         key = None if item.key is None else hash_of(*scope, item.key)
-        return _Slip(item, holder, created_at, own, counter, key)
+        return _Slip(next(self._fresh_ids), item, holder, created_at, own, counter, key)
 
     def _holder(self, environment: str, customer: str, resource: str, feature: str) -> _Holder:
         rules, transaction = self._rules, self._transaction
@@ -177,6 +179,17 @@ class _Reader:
         account = open_account(transaction, rules, environment, customer, resource, known)
         current = account.period_at(self._now)
         return _Holder(account, current, account.counter(current))
+
+
+def _asked(slips: Iterable[_Slip]) -> list[Asked]:
+    """What must be looked up to count slips: their counters, those they are answered with, and who
+    claimed their keys."""
+    asked: dict[Asked, None] = {}
+    for slip in slips:
+        asked[Asked(slip.own_counter, slip.key)] = None
+        if slip.own_counter is not slip.holder.counter:
+            asked[Asked(slip.holder.counter, None)] = None
+    return list(asked)
 
 
 def _count(book: Book, environment: str, slips: Sequence[_Slip], now: Instant) -> list[Measurement]:
@@ -205,7 +218,7 @@ def _record(page: Page, slip: _Slip, now: Instant) -> Claim:
     delta = item.value if item.behavior == "DELTA" else CONTEXT.subtract(item.value, part.sum)
     total = CONTEXT.add(part.sum, delta)
     _check_range(item, delta, total)
-    claim = Claim(ids.new_id(), format(delta, "f"), now, slip.created_at)
+    claim = Claim(slip.id, format(delta, "f"), now, slip.created_at)
     page.count(slip.own_counter, Part(part.count + 1, total), Entry(
         claim.id, item.customer, item.resource, item.feature, claim.value, item.key,
         claim.created_at, now, item.dimensions,

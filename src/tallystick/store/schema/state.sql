@@ -224,7 +224,8 @@ CREATE INDEX recounts_open ON recounts (finished_at, environment);
 
 -- ------------------------------------------------------------------------------------ reporting
 
--- Usage reports that are counted already and wait for the fold to archive them.
+-- Usage reports that are counted already and wait for the fold to archive them. Without an index: it
+-- would cost each report a written page, and the few who look for some of the rows may read them all.
 CREATE TABLE reports_waiting (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     environment TEXT    NOT NULL,
@@ -239,16 +240,18 @@ CREATE TABLE reports_waiting (
     dimensions  TEXT    NOT NULL      -- JSON object
 );
 
-CREATE INDEX reports_waiting_of_customer ON reports_waiting (environment, customer, feature);
-
+-- The first report under each key, in the order of the claims: new ones are written side by side,
+-- and the oldest, which leave first, are found without an index on their age.
 CREATE TABLE usage_keys (
-    hash        BLOB    PRIMARY KEY,
-    environment TEXT    NOT NULL,
-    claimed_at  INTEGER NOT NULL,
-    measurement TEXT    NOT NULL      -- JSON: what the first report answered
-) WITHOUT ROWID;
+    seq        INTEGER PRIMARY KEY,
+    hash       BLOB    NOT NULL,      -- of the key within its scope
+    claimed_at INTEGER NOT NULL,      -- when the report was received
+    id         TEXT    NOT NULL,      -- of the report; with the rest what a repetition is answered
+    value      TEXT    NOT NULL,      -- the delta
+    created_at INTEGER NOT NULL       -- when the usage happened
+);
 
-CREATE INDEX usage_keys_by_age ON usage_keys (claimed_at);
+CREATE UNIQUE INDEX usage_keys_by_hash ON usage_keys (hash);
 
 -- Answers to requests that carried an Idempotency-Key header, for a day.
 CREATE TABLE replies (
