@@ -67,6 +67,9 @@ RETRY_AFTER_SECONDS_MAX: Final = 60
 """Longest wait a refused caller is told; Stigg's SDK ignores longer ones."""
 COMMIT_GROUP_MAX: Final = 512
 """Requests that share one commit."""
+REPORTS_WAITING_MAX: Final = 1_000_000
+"""Usage reports that wait to be archived; beyond it 429. A busy server takes minutes to make so
+many while no worker runs; ordinary ones are some 200 MB, read whole in a third of a second."""
 LOOP_WEIGHT_MAX: Final = 64
 """What one transaction may hold up the event loop with: usage reports, or events in 16 KiB."""
 STORE_BUSY_SECONDS_MAX: Final = 5.0
@@ -181,6 +184,7 @@ assert BODY_BYTES_MAX <= BODIES_BYTES_MAX, "one body always fits"
 assert EVENT_BYTES_MAX < BODY_BYTES_MAX < STEP_BYTES_MAX < INBOX_BYTES_MAX
 assert STEP_EVENTS_MIN >= EVENTS_PER_REQUEST_MAX, "one request always fits a step"
 assert STEP_EVENTS_MAX >= STEP_EVENTS_MIN
+assert USAGES_PER_REQUEST_MAX <= REPORTS_PER_STEP_MAX <= REPORTS_WAITING_MAX
 assert SYNC_SECONDS_DEFAULT <= SYNC_SECONDS_MAX
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
 assert DEDUPE_WINDOW_DAYS_MIN <= DEDUPE_WINDOW_DAYS_DEFAULT

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tallystick import limits
 from tallystick.api.answers import encode
 from tests.api.door import Answered, Door
 from tests.api.scene import LIMIT, add_customer, event, prepare, usage
@@ -129,6 +130,24 @@ def test_a_bad_report_refuses_all(
     answered = door.post("/api/v2/usage", {"usages": [usage(7), item]})
     assert (status, code) == (answered.status, answered.code)
     assert check(door, "seats").data["currentUsage"] == 0
+
+
+def test_reports_beyond_what_may_wait_are_refused_with_a_number(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(door)
+    monkeypatch.setattr(limits, "REPORTS_WAITING_MAX", 2)
+    assert door.post("/api/v2/usage", {"usages": [usage(1), usage(1)]}).status == 201
+    again = {"Idempotency-Key": "again"}
+    for headers in ({}, again):
+        refused = door.post("/api/v2/usage", {"usages": [usage(1)]}, headers=headers)
+        assert (refused.status, refused.code) == (429, "RateLimitExceeded")
+        assert int(refused.headers["retry-after"]) >= 1
+    assert "tallystick_reports_waiting 2" in door.get("/metrics").body.decode()
+    assert check(door, "seats").data["currentUsage"] == 2
+    door.fold()
+    told = door.post("/api/v2/usage", {"usages": [usage(1)]}, headers=again)
+    assert told.data["usages"][0]["currentUsage"] == 3
 
 
 def test_quantities_keep_their_digits_on_the_wire() -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tallystick import limits
 from tallystick.clock import Instant
 from tallystick.entitlements.rules import Rules
-from tallystick.errors import BadInput, NotFound, RequestError
+from tallystick.errors import BadInput, NotFound, TooManyRequests
 from tallystick.ingest.usage import UsageItem
 from tallystick.usage.desk import Measurements, ReportDesk
-from tallystick.usage.report import Call
+from tallystick.usage.report import Call, Refusal
 from tests.usage.building import (
     DEFAULT,
     NOW,
@@ -44,7 +45,7 @@ class Place:
         self.scene.add_customer()
         self.scene.subscribe("basic")
 
-    def together(self, *calls: list[UsageItem]) -> list[Measurements | RequestError]:
+    def together(self, *calls: list[UsageItem]) -> list[Measurements | Refusal]:
         """Count calls in one transaction."""
         with self.scene.store.writing() as transaction:
             return self.desk.count(transaction, [Call(DEFAULT, items) for items in calls])
@@ -52,7 +53,7 @@ class Place:
     def counted(self, *calls: list[UsageItem]) -> list[Measurements]:
         """The same, none of them refused."""
         told = self.together(*calls)
-        return [each for each in told if not isinstance(each, RequestError)]
+        return [each for each in told if not isinstance(each, Refusal)]
 
 
 @pytest.fixture
@@ -73,8 +74,8 @@ def test_a_refused_call_leaves_nothing_and_harms_nobody(place: Place) -> None:
         [usage(2, key="k"), usage(9007199254740991)],
         [usage(3, key="k")],
     )
-    assert not isinstance(good, RequestError)
-    assert not isinstance(last, RequestError)
+    assert not isinstance(good, Refusal)
+    assert not isinstance(last, Refusal)
     assert good[0].current_usage == 5
     assert isinstance(unknown, NotFound)
     assert isinstance(large, BadInput)
@@ -95,3 +96,23 @@ def test_more_calls_than_one_statement_takes(place: Place) -> None:
     assert [each[0].current_usage for each in told] == list(range(1, 151))
     again = place.counted(*([usage(1, key=f"k{n}")] for n in range(150)))
     assert {each[0].current_usage for each in again} == {150}
+
+
+def test_what_finds_no_room_is_refused_alone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REPORTS_WAITING_MAX", 3)
+    two, too_many, repeated, last, full = place.together(
+        [usage(1, key="a"), usage(1, key="b")],
+        [usage(1, key="c"), usage(1, key="d")],
+        [usage(1, key="a")],
+        [usage(1, key="d")],
+        [usage(1)],
+    )
+    assert isinstance(too_many, TooManyRequests)
+    assert isinstance(full, TooManyRequests)
+    told = [each for each in (two, repeated, last) if not isinstance(each, Refusal)]
+    assert [[each.current_usage for each in measurements] for measurements in told] == [
+        [1, 2],
+        [2],
+        [3],
+    ]
+    assert place.scene.rows("SELECT accepted_reports, duplicate_reports FROM totals") == [(4, 1)]

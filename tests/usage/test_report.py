@@ -11,7 +11,7 @@ import pytest
 from tallystick import limits
 from tallystick.clock import DAY, Instant, format_instant
 from tallystick.core.periods import LIFETIME
-from tallystick.errors import BadInput, NotFound
+from tallystick.errors import BadInput, NotFound, TooManyRequests
 from tallystick.usage.keys import forget_claims
 from tests.usage.building import (
     NOW,
@@ -252,6 +252,62 @@ def test_a_key_claimed_before_the_clock_was_set_back_is_kept(scene: Scene) -> No
     with scene.store.writing() as transaction:
         assert forget_claims(transaction, NOW, 10) == 1
     assert scene.rows("SELECT claimed_at FROM usage_keys") == [(NOW,)]
+
+
+# --------------------------------------------------------------------------------- back-pressure
+
+
+def archive(scene: Scene, count: int) -> None:
+    """Take the oldest reports away, as the fold does."""
+    with scene.store.writing() as transaction:
+        transaction.run(
+            "DELETE FROM reports_waiting WHERE seq IN "
+            "(SELECT seq FROM reports_waiting ORDER BY seq LIMIT ?)",
+            count,
+        )
+
+
+def test_no_more_reports_wait_than_may(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REPORTS_WAITING_MAX", 5)
+    scene.report(*[usage(1)] * 4)
+    before = totals(scene), scene.rows("SELECT * FROM totals")
+    with pytest.raises(TooManyRequests, match="4 usage reports wait to be archived") as caught:
+        scene.report(usage(1), usage(1, key="k"))
+    assert caught.value.retry_after_seconds >= 1
+    assert before == (totals(scene), scene.rows("SELECT * FROM totals")), "nothing is stored"
+    assert scene.rows("SELECT count(*) FROM reports_waiting") == [(4,)]
+    assert currents(scene, usage(1, key="k")) == [5], "what fits is taken"
+    with pytest.raises(TooManyRequests):
+        scene.report(usage(1))
+
+
+def test_room_is_exact_whatever_was_archived_or_undone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REPORTS_WAITING_MAX", 5)
+    taken = 0
+    for turn in range(20):
+        with pytest.raises(NotFound):
+            scene.report(usage(1), usage(1, customer="nobody"))
+        with pytest.raises(TooManyRequests):
+            scene.report(*[usage(1)] * 6)
+        archive(scene, turn % 7)
+        waiting = scene.rows("SELECT count(*) FROM reports_waiting")[0][0]
+        with pytest.raises(TooManyRequests):
+            scene.report(*[usage(1)] * (6 - waiting))
+        scene.report(*[usage(1)] * (5 - waiting))
+        taken += 5 - waiting
+    assert [(taken,)] == scene.rows("SELECT accepted_reports FROM totals")
+
+
+def test_a_repetition_needs_no_room(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REPORTS_WAITING_MAX", 1)
+    (first,) = scene.report(usage(5, key="k"))
+    (again,) = scene.report(usage(5, key="k"))
+    assert first == again
+
+
+# ----------------------------------------------------------------------------------------- units
 
 
 def test_shown_units_are_divided_and_rounded(scene: Scene) -> None:

@@ -17,6 +17,7 @@ from tallystick.api.http import Raw, Reply, Request, Route
 from tallystick.api.metrics import Family, SharedCounts, render, request_families, single
 from tallystick.clock import SECOND, TestClock, format_instant
 from tallystick.store import Row, Transaction
+from tallystick.usage.lookup import WAITING
 
 if TYPE_CHECKING:
     from tallystick.app import Services
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 FOLDED: Final = "SELECT min(position) FROM partitions"
 QUARANTINED: Final = "SELECT count(*), coalesce(sum(events), 0) FROM quarantine"
 RECOUNTS_OPEN: Final = "SELECT count(*) FROM recounts WHERE finished_at IS NULL"
-REPORTS_WAITING: Final = "SELECT count(*) FROM reports_waiting"
+REPORTS_WAITING: Final = f"SELECT {WAITING}"
 OLDEST_WAITING: Final = (
     "SELECT received_at FROM requests WHERE position > ? ORDER BY position LIMIT 1"
 )

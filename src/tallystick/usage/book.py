@@ -3,7 +3,7 @@
 Owns: the rows that a group of reports reads and changes (counters, claims of keys, reports that
 wait for the archive, the ledger of what was accepted), with a handful of statements however many
 reports there are. Promises: nothing is written before ``write``; the changes of a call that fails
-are dropped by not entering its page.
+are dropped by not entering its page; no more reports wait than ``limits.REPORTS_WAITING_MAX``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from tallystick import limits
 from tallystick.clock import Instant
 from tallystick.core.parts import Part
+from tallystick.errors import TooManyRequests
 from tallystick.store import Transaction
 from tallystick.store.many_rows import for_many, run_rows
 from tallystick.usage.counters import CounterKey, write_counters
@@ -56,7 +58,7 @@ class Book:
         """Opened at ``asked``, all that the pages will ask for; keys claimed before ``first_live``
         are free again."""
         self._transaction = transaction
-        self._parts, self._claims = look_up(transaction, asked, first_live)
+        self._parts, self._claims, self._waiting = look_up(transaction, asked, first_live)
         self._pages: list[Page] = []
 
     def part(self, counter: CounterKey) -> Part:
@@ -68,7 +70,16 @@ class Book:
         return self._claims.get(key)
 
     def enter(self, page: Page) -> None:
-        """Make a page's changes part of the book."""
+        """Make a page's changes part of the book.
+
+        Raises ``TooManyRequests`` when so many reports wait that the page's have no room.
+        """
+        if self._waiting + len(page.entries) > limits.REPORTS_WAITING_MAX:
+            raise TooManyRequests(
+                f"{self._waiting} usage reports wait to be archived and the limit is "
+                f"{limits.REPORTS_WAITING_MAX}; try again later"
+            )
+        self._waiting += len(page.entries)
         self._pages.append(page)
         self._parts |= page.parts
         self._claims |= page.claims

@@ -11,9 +11,8 @@ from typing import TypeAlias
 
 from tallystick.clock import Clock
 from tallystick.entitlements.rules import Rules
-from tallystick.errors import RequestError
 from tallystick.store import Transaction
-from tallystick.usage.report import Call, Measurement, report_calls
+from tallystick.usage.report import Call, Measurement, Refusal, report_calls
 
 Measurements: TypeAlias = list[Measurement]
 
@@ -30,7 +29,7 @@ class ReportDesk:
 
     def count(
         self, transaction: Transaction, calls: Sequence[Call]
-    ) -> list[Measurements | RequestError]:
+    ) -> list[Measurements | Refusal]:
         """For each call its measurements, or why nothing of it was recorded."""
         rules = self._rules()
         rules.refresh(transaction)

@@ -1,4 +1,4 @@
-"""What a group of reports asks of the state: what counters hold, and who claimed keys.
+"""What a group of reports asks of the state: what counters hold, who claimed keys, how much waits.
 
 Owns: that one statement asks all of it, however many reports there are (of very many, a few).
 Promises: the answer is what the transaction sees. Leaves to others whose rows these are
@@ -17,12 +17,18 @@ from tallystick.store.many_rows import all_rows, for_many
 from tallystick.usage.counters import CounterKey, part_of_row
 from tallystick.usage.keys import Claim
 
-# A row for each that was asked for, with nulls where nothing was found.
+# How many reports wait: rows are added at the end and removed from the front, so the two ends tell.
+WAITING: Final = (
+    "coalesce((SELECT max(seq) FROM reports_waiting) "
+    "- (SELECT min(seq) FROM reports_waiting) + 1, 0)"
+)
+
+# A row for each that was asked for, with nulls where nothing was found; each tells how many wait.
 LOOK_UP: Final = for_many(
-    """
+    f"""
     WITH wanted (place, environment, customer, resource, feature, generation, period_start, hash)
-      AS (VALUES {rows})
-    SELECT place,
+      AS (VALUES {{rows}})
+    SELECT {WAITING}, place,
            counters.count, counters.sum, counters.minimum, counters.maximum,
            usage_keys.id, usage_keys.value, usage_keys.claimed_at, usage_keys.created_at
     FROM wanted
@@ -48,21 +54,24 @@ class LookedUp(NamedTuple):
 
     parts: dict[CounterKey, Part]
     claims: dict[bytes, Claim]
+    waiting: int
 
 
 def look_up(
     transaction: Transaction, asked: Sequence[Asked], first_live: Instant | int
 ) -> LookedUp:
-    """The counters asked for, and the claims of the keys made at ``first_live`` or later."""
+    """The counters asked for, the claims of the keys made at ``first_live`` or later, and how many
+    reports wait to be archived."""
     rows = [(place, *each.counter, each.key) for place, each in enumerate(asked)]
     parts: dict[CounterKey, Part] = {}
     claims: dict[bytes, Claim] = {}
+    waiting = 0
     for row in cast("Iterable[tuple[Any, ...]]", all_rows(transaction, LOOK_UP, rows)):
-        counter, key = asked[row[0]]
-        part, claim = row[1:5], row[5:]
+        waiting, (counter, key) = row[0], asked[row[1]]
+        part, claim = row[2:6], row[6:]
         if part[0] is not None:
             parts[counter] = part_of_row(part)
         if key is not None and claim[0] is not None:
             claims[key] = Claim(*claim)
     live = {key: claim for key, claim in claims.items() if claim.received_at >= first_live}
-    return LookedUp(parts, live)
+    return LookedUp(parts, live, waiting)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple, ParamSpec, TypeVar
+from typing import Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
 
@@ -25,7 +25,7 @@ from tallystick.core.parts import CONTEXT, Part
 from tallystick.core.periods import Period
 from tallystick.entitlements.loading import FeatureRules
 from tallystick.entitlements.rules import Rules
-from tallystick.errors import BadInput, NotFound, RequestError
+from tallystick.errors import BadInput, NotFound, RequestError, TooManyRequests
 from tallystick.ingest.usage import UsageItem
 from tallystick.store import Transaction
 from tallystick.usage.book import Book, Entry, Page
@@ -36,6 +36,9 @@ from tallystick.usage.totals import Account, in_units, open_account, resets
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Refusal: TypeAlias = RequestError | TooManyRequests
+"""Why nothing of a call was recorded, though others of its group may be."""
 
 TOTAL_MAX: Final = Decimal(limits.USAGE_INTEGER_MAX)
 
@@ -76,12 +79,13 @@ def report_usages(
 ) -> list[Measurement]:
     """Count and record the reports of one call; see ``report_calls``.
 
-    Raises ``NotFound`` for an unknown customer or feature and ``BadInput`` for a feature that takes
-    no reports or a total out of range; nothing is recorded then.
+    Raises ``NotFound`` for an unknown customer or feature, ``BadInput`` for a feature that takes
+    no reports or a total out of range, and ``TooManyRequests`` when too many reports wait to be
+    archived; nothing is recorded then.
     """
     call = Call(environment, items)
     (outcome,) = report_calls(transaction, rules, [call], now, window_us)
-    if isinstance(outcome, RequestError):
+    if isinstance(outcome, Refusal):
         raise outcome
     return outcome
 
@@ -92,7 +96,7 @@ def report_calls(
     calls: Sequence[Call],
     now: Instant,
     window_us: int,
-) -> list[list[Measurement] | RequestError]:
+) -> list[list[Measurement] | Refusal]:
     """Count and record the reports of many calls, one after the other.
 
     ``rules`` is as of this transaction (``Rules.refresh``), ``window_us`` is how long an
@@ -101,23 +105,21 @@ def report_calls(
     """
     reader = _Reader(transaction, rules, now, ids.new_ids(sum(len(call.items) for call in calls)))
     read = [_caught(reader.read, call) for call in calls]
-    slips = [slip for each in read if not isinstance(each, RequestError) for slip in each]
+    slips = [slip for each in read if not isinstance(each, Refusal) for slip in each]
     book = Book(transaction, _asked(slips), now - window_us)
     outcomes = [
-        each
-        if isinstance(each, RequestError)
-        else _caught(_count, book, call.environment, each, now)
+        each if isinstance(each, Refusal) else _caught(_count, book, call.environment, each, now)
         for call, each in zip(calls, read, strict=True)
     ]
     book.write()
     return outcomes
 
 
-def _caught(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | RequestError:
+def _caught(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Refusal:
     """What ``work`` returns, or why it cannot: one call's mistake is no other's."""
     try:
         return work(*args, **kwargs)
-    except RequestError as error:
+    except (RequestError, TooManyRequests) as error:
         return error
 
 
