@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tallystick import limits
 from tallystick.clock import Instant
 from tallystick.fold.attempts import Attempts
 from tallystick.fold.quarantine import ask_retry, set_aside
@@ -81,6 +82,21 @@ def test_finished_recounts_are_forgotten(counted: Counted) -> None:
 
 def test_waiting_reports_leave_with_the_archive(counted: Counted) -> None:
     use(counted, "first")
+    assert rows_of(counted, "reports_waiting") == 0
+
+
+def test_a_step_of_reports_is_bounded_in_bytes(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = UsageItem(
+        "acme", "seats", "", Decimal(1), "DELTA", None, None, '{"a":"%s"}' % ("x" * 500)
+    )
+    for _ in range(3):
+        counted.report(*[large] * 100)
+    monkeypatch.setattr(limits, "STEP_BYTES_MAX", 60_000)
+    assert counted.worker.reports.step(at_once=True)
+    assert rows_of(counted, "reports_waiting") == 100
+    assert counted.worker.reports.step(), "what is left does not wait for company"
     assert rows_of(counted, "reports_waiting") == 0
 
 

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import msgspec
@@ -22,13 +23,16 @@ from tallystick.failpoints import reach
 from tallystick.fold.ledger import remember_customers, write_totals
 from tallystick.fold.owner import Owner
 from tallystick.fold.record import Recorder
-from tallystick.store import Row, Store
+from tallystick.store import Row, Store, Transaction
 
-# The oldest reports that wait.
+PAGE_ROWS = 100
+"""Reports fetched at a time: all that a step holds beyond its bytes, should they be the largest."""
+
+# A page of those that wait, the oldest first, after a seq.
 OLDEST = """
 SELECT seq, environment, customer, resource, feature, value, key, created_at, received_at,
        dimensions
-FROM reports_waiting ORDER BY seq LIMIT ?
+FROM reports_waiting WHERE seq > ? ORDER BY seq LIMIT ?
 """
 
 DELETE = "DELETE FROM reports_waiting WHERE seq <= ?"
@@ -82,8 +86,8 @@ class ReportArchiver:
         if not at_once and time.monotonic() < self._not_before:
             return False
         with self._state.reading() as transaction:
-            rows = transaction.all(OLDEST, limits.REPORTS_PER_STEP_MAX)
-        if len(rows) < limits.REPORTS_PER_STEP_MAX:
+            rows, more = _oldest(transaction)
+        if not more:
             self._not_before = time.monotonic() + limits.REPORTS_WAIT_SECONDS
         if not rows:
             return False
@@ -112,3 +116,17 @@ class ReportArchiver:
                 reach("reports.before_commit")
                 drafts.may_be_named = True
         reach("reports.after_commit")
+
+
+def _oldest(transaction: Transaction) -> tuple[list[Row], bool]:
+    """The oldest reports that wait, bounded in number and bytes; whether more may wait."""
+    rows: list[Row] = []
+    size, after = 0, 0
+    while len(rows) < limits.REPORTS_PER_STEP_MAX and size < limits.STEP_BYTES_MAX:
+        page = transaction.all(OLDEST, after, PAGE_ROWS)
+        rows += page
+        if len(page) < PAGE_ROWS:
+            return rows, False
+        after = cast("int", page[-1][0])
+        size += sum(len(cast("str", row[-1])) for row in page)
+    return rows, True
