@@ -14,7 +14,8 @@ import pytest
 
 from tallystick.archive.query import QueryEngine
 from tallystick.clock import DAY, HOUR, Instant
-from tallystick.core.periods import LIFETIME, period_at
+from tallystick.core import periods
+from tallystick.core.periods import LIFETIME, Period, period_at
 from tallystick.entitlements.rules import Rules
 from tallystick.folder import DataFolder
 from tallystick.store import Transaction
@@ -165,11 +166,35 @@ def test_customers_who_never_reported_cost_nothing(desk: Desk) -> None:
     desk.change(starting("monthly", START))
 
 
+def test_two_reports_decades_apart_make_no_period_between_them(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write lock is held meanwhile, and an hourly reset has 490,000 periods since 1970."""
+    desk.scene.add_plan("hourly", limit("calls", resetPeriod="HOUR"))
+    long_ago = at("1970-01-01T00:30:00")
+    desk.scene.report(usage(1, created_at=long_ago), usage(2, created_at=NOW))
+    made: list[Period] = []
+    work_out = periods._period
+
+    def watch(segment: periods.Segment, instant: int) -> Period:
+        made.append(work_out(segment, instant))
+        return made[-1]
+
+    monkeypatch.setattr(periods, "_period", watch)
+    desk.change(starting("hourly", at("1970-01-01")))
+    assert totals(desk.scene) == {
+        ("", "calls", at("1970-01-01")): "1",
+        ("", "calls", NOW): "2",
+    }
+    assert len(made) < 20
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_recalculated_equals_reported_under_the_new_rules(desk: Desk, seed: int) -> None:
     """The oracle places each report by itself, with the final rules."""
     rng = random.Random(seed)
-    plans = ["monthly", "weekly", "lifetime", "nothing"]
+    desk.scene.add_plan("hourly", limit("calls", resetPeriod="HOUR"))
+    plans = ["monthly", "weekly", "hourly", "lifetime", "nothing"]
     reported: list[tuple[int, int]] = []
     held: str | None = None
     for _ in range(8):

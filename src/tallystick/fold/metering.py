@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from tallystick.archive.manifest import FileDraft
 from tallystick.core.parts import ZERO, Part
-from tallystick.core.periods import periods_between
 from tallystick.entitlements.loading import FeatureRules
 from tallystick.entitlements.rules import Rules
 from tallystick.fold.batch import Batch
@@ -32,6 +31,7 @@ from tallystick.keys.hashing import key_hash_sql
 from tallystick.keys.key_set import KeySet
 from tallystick.metering.aggregate import DISTINCT_SQL, GROUPED_SQL
 from tallystick.metering.compile import CompiledMeter, compile_meter, union_of
+from tallystick.metering.placing import CELLS, Range, periods_of_keys
 from tallystick.store import Transaction, Value
 from tallystick.usage.counters import (
     CounterKey,
@@ -123,13 +123,17 @@ class Split(NamedTuple):
     unique: bool
     first: int
     last: int
+    matches: int
 
-    def periods(self) -> Iterable[tuple[int, int]]:
-        """Where counting begins and ends in each period that the matches may fall into."""
-        if self.slot.start <= self.first and self.last < self.slot.stop:
-            return ((self.slot.start, self.slot.stop),)
-        between = periods_between(self.slot.segments, self.first, self.last)
-        return ((period.counted_from, period.counted_until) for period in between)
+    @property
+    def is_present(self) -> bool:
+        """Whether all of them fall into the period that the slot stands ready for."""
+        return self.slot.start <= self.first and self.last < self.slot.stop
+
+    @property
+    def range(self) -> Range:
+        """What says which periods they may fall into."""
+        return Range(self.slot.segments, self.first, self.last, self.matches)
 
 
 @dataclass(slots=True)
@@ -314,15 +318,21 @@ class Meterer:
                 part = Part(count, total if total is not None else ZERO, minimum, maximum)
                 measured.parts[slot.key] = (slot, part)
             else:
-                splits[key_no] = Split(slot, target.unique, first, last)
+                splits[key_no] = Split(slot, target.unique, first, last, count)
         return splits
 
     def _place(self, splits: Mapping[int, Split]) -> None:
         """Make ``matched`` and ``periods`` of the keys that need placing one by one."""
         rows = [
-            (key_no, start, stop)
+            (key_no, split.slot.start, split.slot.stop)
             for key_no, split in splits.items()
-            for start, stop in split.periods()
+            if split.is_present
+        ]
+        others = {key_no: split.range for key_no, split in splits.items() if not split.is_present}
+        rows += [
+            (key_no, period.counted_from, period.counted_until)
+            for key_no, periods in periods_of_keys(others, self._cells)
+            for period in periods
         ]
         columns = np.array(rows, dtype=np.int64).reshape(-1, 3)
         self._starts = columns[:, :2]
@@ -336,6 +346,11 @@ class Meterer:
         )
         self._connection.execute(CREATE_PERIODS)
         self._connection.execute(CREATE_MATCHED)
+
+    def _cells(self, keys: list[int]) -> list[tuple[int, int, int]]:
+        """In which hours the matches of keys happened."""
+        self._connection.register("scattered", {"key_no": np.array(keys, dtype=np.int32)})
+        return self._connection.execute(CELLS).fetchall()
 
     def _group(self, splits: Mapping[int, Split], measured: Measured) -> None:
         for row in self._connection.execute(GROUPED).fetchall():

@@ -8,8 +8,10 @@ periods that hold some are listed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Final, NamedTuple, TypeAlias
 
 from tallystick.clock import DAY, HOUR
 from tallystick.core.periods import Period, Segment, periods_between
@@ -39,6 +41,35 @@ GROUP BY key_no, time_us // {HOUR} ORDER BY key_no, first_us
 """
 
 
+class Range(NamedTuple):
+    """The matches of a key: by what rules they are placed, when the first and the last happened,
+    and how many there are."""
+
+    segments: tuple[Segment, ...]
+    first: int
+    last: int
+    matches: int
+
+
+Look: TypeAlias = Callable[[list[int]], Iterable[tuple[int, ...]]]
+"""Keys → (key, first, last) of each hour that has matches of it, in order of key and time."""
+
+
+def periods_of_keys(
+    ranges: Mapping[int, Range], look: Look
+) -> Iterator[tuple[int, Iterable[Period]]]:
+    """Each key with every period that holds a match of it, and few that hold none."""
+    scattered = []
+    for key, (segments, first, last, matches) in ranges.items():
+        if is_scattered(segments, first, last, matches):
+            scattered.append(key)
+        else:
+            yield key, periods_between(segments, first, last)
+    if scattered:
+        for key, cells in groupby(look(scattered), key=itemgetter(0)):
+            yield key, periods_of_cells(ranges[key].segments, (cell[1:] for cell in cells))
+
+
 def is_scattered(segments: Sequence[Segment], first: int, last: int, matches: int) -> bool:
     """Whether [first, last] may have more periods than are worth listing for so many matches."""
     return periods_at_most(segments, first, last) > max(LISTED_MAX, matches)
@@ -56,7 +87,7 @@ def periods_at_most(segments: Sequence[Segment], first: int, last: int) -> int:
 
 
 def periods_of_cells(
-    segments: tuple[Segment, ...], cells: Iterable[tuple[int, int]]
+    segments: tuple[Segment, ...], cells: Iterable[tuple[int, ...]]
 ) -> Iterator[Period]:
     """Every period that holds an instant of a cell, each once; cells are (first, last), short, and
     in order of time."""

@@ -14,21 +14,23 @@ Use it in three steps, inside one write transaction::
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tallystick.archive.manifest import live_files
 from tallystick.archive.query import Session
 from tallystick.archive.relation import paths_of
 from tallystick.archive.reports import load_waiting_of, usage_sql
-from tallystick.clock import Instant
+from tallystick.clock import HOUR
 from tallystick.core.numbers import canonical_text
 from tallystick.core.parts import Part
-from tallystick.core.periods import LIFETIME, Segment, periods_between
+from tallystick.core.periods import LIFETIME, Period, Segment
 from tallystick.entitlements.rules import Rules
+from tallystick.metering.placing import Range, periods_of_keys
 from tallystick.store import Transaction
 from tallystick.usage.counters import CounterKey, write_counters
 from tallystick.usage.totals import Account, open_account
@@ -58,7 +60,16 @@ SELECT coalesce(resource, '') AS resource, feature, epoch_us(event_time) AS happ
 FROM ({usage}) WHERE environment = ? AND customer = ? AND list_contains(?, feature)
 """
 
-RANGES: Final = "SELECT resource, feature, min(happened), max(happened) FROM mine GROUP BY ALL"
+RANGES: Final = """
+SELECT resource, feature, min(happened), max(happened), count(*) FROM mine GROUP BY ALL
+"""
+
+# The first and last of the reports in each hour that has some, in order of scope and time.
+HOURS: Final = f"""
+SELECT sought.scope, min(happened), max(happened)
+FROM mine JOIN sought ON mine.resource = sought.resource AND mine.feature = sought.feature
+GROUP BY sought.scope, happened // {HOUR} ORDER BY 1, 2
+"""
 
 # Totals by counter: each report belongs to the last start at or before it.
 TOTALS: Final = """
@@ -136,34 +147,59 @@ def _count(
     session: Session, accounts: Mapping[Scope, Account]
 ) -> Iterator[tuple[CounterKey, Part]]:
     """What the reports add up to, by counter."""
-    rows = session.rows(RANGES)
-    ranges = {(resource, feature): (first, last) for resource, feature, first, last in rows}
-    scopes = [scope for scope in accounts if scope in ranges]
+    scopes = list(accounts)
+    ranges = _ranges(session, accounts, scopes)
+
+    def look(numbers: list[int]) -> Iterator[tuple[int, ...]]:
+        session.table("sought", _columns(numbers, [scopes[number] for number in numbers]))
+        yield from session.rows(HOURS)
+
     starts = [
-        (number, *scope, since, counter)
-        for number, scope in enumerate(scopes)
-        for since, counter in _starts(accounts[scope], *ranges[scope])
+        (number, since, counter)
+        for number, periods in periods_of_keys(ranges, look)
+        for since, counter in _starts(accounts[scopes[number]], ranges[number], periods)
     ]
     if not starts:
         return
-    numbers, resources, features, since, counters = zip(*starts, strict=True)
-    session.table("starts", {
-        "scope": np.array(numbers, np.int64), "resource": np.array(resources, object),
-        "feature": np.array(features, object), "since": np.array(since, np.int64),
-        "counter": np.array(counters, np.int64),
+    numbers, since, counters = zip(*starts, strict=True)
+    session.table("starts", _columns(numbers, [scopes[number] for number in numbers]) | {
+        "since": np.array(since, np.int64), "counter": np.array(counters, np.int64),
     })  # fmt: skip
     for number, counter, count, total in session.rows(TOTALS):
         key = accounts[scopes[number]].counter(None)._replace(period_start=counter)
         yield key, Part(count, Decimal(canonical_text(total)))
 
 
-def _starts(account: Account, first: Instant, last: Instant) -> Iterator[tuple[int, int]]:
-    """(from when on, which counter) for all instants from ``first`` to ``last``."""
-    covered_until: int = first
-    for period in periods_between(account.segments, first, last):
+def _ranges(
+    session: Session, accounts: Mapping[Scope, Account], scopes: Sequence[Scope]
+) -> dict[int, Range]:
+    """The reports of each scope that has some, by its number."""
+    found = {(resource, feature): range_ for resource, feature, *range_ in session.rows(RANGES)}
+    return {
+        number: Range(accounts[scope].segments, *found[scope])
+        for number, scope in enumerate(scopes)
+        if scope in found
+    }
+
+
+def _columns(numbers: Sequence[int], scopes: Sequence[Scope]) -> dict[str, NDArray[Any]]:
+    """Scopes as a relation."""
+    return {
+        "scope": np.array(numbers, np.int64),
+        "resource": np.array([resource for resource, _ in scopes], object),
+        "feature": np.array([feature for _, feature in scopes], object),
+    }
+
+
+def _starts(
+    account: Account, range_: Range, periods: Iterable[Period]
+) -> Iterator[tuple[int, int]]:
+    """(from when on, which counter) for all of a range; ``periods`` are those with reports."""
+    covered_until = range_.first
+    for period in periods:
         if period.counted_from > covered_until:
             yield covered_until, LIFETIME
         yield period.counted_from, account.counter(period).period_start
         covered_until = period.counted_until
-    if covered_until <= last:
+    if covered_until <= range_.last:
         yield covered_until, LIFETIME

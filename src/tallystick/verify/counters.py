@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import groupby
-from operator import itemgetter
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -24,12 +22,12 @@ from tallystick.archive.query import Session
 from tallystick.archive.reports import load_waiting, with_waiting
 from tallystick.clock import format_instant
 from tallystick.core.parts import Part
-from tallystick.core.periods import LIFETIME, Period, Segment, periods_between
+from tallystick.core.periods import LIFETIME, Period
 from tallystick.entitlements.loading import FeatureRules
 from tallystick.entitlements.rules import Rules
 from tallystick.metering.aggregate import DISTINCT_SQL, GROUPED_SQL
 from tallystick.metering.compile import compile_meter, union_of
-from tallystick.metering.placing import CELLS, is_scattered, periods_of_cells
+from tallystick.metering.placing import CELLS, Range, periods_of_keys
 from tallystick.store import Store, Transaction
 from tallystick.usage.counters import part_of_row
 from tallystick.verify.record import Record
@@ -128,16 +126,12 @@ class CustomerRange:
 
 
 class _Key(NamedTuple):
-    """A row of ``touched``: whose matches, how many, and from when to when, both included."""
+    """A row of ``touched``: whose matches, and which."""
 
-    number: int
     customer: str
     resource: str
     feature: str
-    segments: tuple[Segment, ...]
-    first: int
-    last: int
-    matches: int
+    range: Range
 
 
 Stretches = Callable[[Iterable[Period], int, int], Iterator[tuple[int, int, int]]]
@@ -231,11 +225,13 @@ class _Checker:
         self._session.run(CREATE_TOUCHED)
         places: dict[tuple[int, int], Place] = {}
         rows: list[tuple[int, int, int]] = []
-        for key, periods in self._periods(list(self._keys(environment, features))):
-            for start, stop, counter in stretches(periods, key.first, key.last):
-                rows.append((key.number, start, stop))
-                place = Place(key.customer, key.resource, key.feature, counter)
-                places[key.number, start] = place
+        keys = self._keys(environment, features)
+        ranges = {number: key.range for number, key in keys.items()}
+        for number, periods in periods_of_keys(ranges, self._cells):
+            customer, resource, feature, (_, first, last, _) = keys[number]
+            for start, stop, counter in stretches(periods, first, last):
+                rows.append((number, start, stop))
+                places[number, start] = Place(customer, resource, feature, counter)
         self._load_stretches(rows)
         parts: dict[Place, Part] = {}
         for key_no, start, count, total, minimum, maximum in self._session.rows(ADDED_UP):
@@ -244,26 +240,19 @@ class _Checker:
             parts[place] = parts.get(place, Part()).merge(part)
         return parts
 
-    def _keys(self, environment: str, features: list[FeatureRules]) -> Iterator[_Key]:
+    def _keys(self, environment: str, features: list[FeatureRules]) -> dict[int, _Key]:
+        keys = {}
         for number, meter_no, customer, resource, *range_ in self._session.rows(TOUCHED):
             place = (customer, resource, features[meter_no].id)
             segments = self._rules.segments(self._transaction, environment, *place)
-            yield _Key(number, *place, segments, *range_)
+            keys[number] = _Key(*place, Range(segments, *range_))
+        return keys
 
-    def _periods(self, keys: list[_Key]) -> Iterator[tuple[_Key, Iterable[Period]]]:
-        """The keys with the periods that their matches may fall into."""
-        scattered: dict[int, _Key] = {}
-        for key in keys:
-            if is_scattered(key.segments, key.first, key.last, key.matches):
-                scattered[key.number] = key
-            else:
-                yield key, periods_between(key.segments, key.first, key.last)
-        if scattered:
-            numbers = np.array(list(scattered), dtype=np.int32)
-            self._session.table("scattered", {"key_no": numbers})
-            for number, cells in groupby(self._session.rows(CELLS), key=itemgetter(0)):
-                key = scattered[number]
-                yield key, periods_of_cells(key.segments, (cell[1:] for cell in cells))
+    def _cells(self, keys: list[int]) -> Iterator[tuple[int, ...]]:
+        """In which hours the matches of keys happened."""
+        numbers = np.array(keys, dtype=np.int32)
+        self._session.table("scattered", {"key_no": numbers})
+        yield from self._session.rows(CELLS)
 
     def _load_stretches(self, rows: list[tuple[int, int, int]]) -> None:
         columns = np.array(rows, dtype=np.int64).reshape(-1, 3)
