@@ -34,7 +34,6 @@ ELSEWHERE: Final = {
     ("core/periods.py", "_MONTH_MAX"): CALENDAR,
     ("core/periods.py", "_MONTH_MIN"): CALENDAR,
     ("core/periods.py", "_ORDINAL_MAX"): CALENDAR,
-    ("fold/reports.py", "PAGE_ROWS"): COST,
     ("fold/standing.py", "STANDING_MAX"): "what a step remembers, beside it",
     ("fold/step.py", "KNOWN_CUSTOMERS_MAX"): "what a step remembers, beside it",
     ("fold/worker.py", "SCRATCH_STEPS"): "follows from the largest step",

@@ -25,9 +25,6 @@ from tallystick.fold.owner import Owner
 from tallystick.fold.record import Recorder
 from tallystick.store import Row, Store, Transaction
 
-PAGE_ROWS = 100
-"""Reports fetched at a time: all that a step holds beyond its bytes, should they be the largest."""
-
 # A page of those that wait, the oldest first, after a seq.
 OLDEST = """
 SELECT seq, environment, customer, resource, feature, value, key, created_at, received_at,
@@ -121,12 +118,14 @@ class ReportArchiver:
 def _oldest(transaction: Transaction) -> tuple[list[Row], bool]:
     """The oldest reports that wait, bounded in number and bytes; whether more may wait."""
     rows: list[Row] = []
-    size, after = 0, 0
-    while len(rows) < limits.REPORTS_PER_STEP_MAX and size < limits.STEP_BYTES_MAX:
-        page = transaction.all(OLDEST, after, PAGE_ROWS)
+    room, after = limits.STEP_BYTES_MAX, 0
+    while len(rows) < limits.REPORTS_PER_STEP_MAX and room > 0:
+        # No report is larger than an event, so that a page fits even if all of it are the largest.
+        page_rows = max(1, room // limits.EVENT_BYTES_MAX)
+        page = transaction.all(OLDEST, after, page_rows)
         rows += page
-        if len(page) < PAGE_ROWS:
+        if len(page) < page_rows:
             return rows, False
         after = cast("int", page[-1][0])
-        size += sum(len(cast("str", row[-1])) for row in page)
+        room -= sum(len(cast("str", row[-1]).encode()) for row in page)
     return rows, True
