@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 from random import Random
 
 from hypothesis import given
@@ -20,50 +18,21 @@ from tallystick.core.periods import (
     Rule,
     Segment,
     period_at,
-    segments,
 )
 from tallystick.core.timeline import Phase, Span, active_entitlements, changes_of
+from tests.core.histories import (
+    DAYS,
+    FROM_START,
+    LIFELONG,
+    START,
+    UTC,
+    Zone,
+    grant,
+    histories,
+    made,
+    span,
+)
 from tests.core.instants import at, shown
-
-
-@dataclass(frozen=True)
-class Zone:
-    """The customer's zone from an instant on."""
-
-    at: Instant
-    zone: str
-
-
-UTC = [Zone(at("2020-01-01"), "UTC")]
-START = at("2024-01-10T12:00")
-
-
-def grant(limit: int | None = 10, **more: object) -> Entitlement:
-    """A monthly entitlement to calls, by the calendar."""
-    given: dict[str, object] = {"reset_period": "MONTH", "according_to": START_OF_MONTH}
-    return Entitlement("calls", usage_limit=limit, **(given | more))  # type: ignore[arg-type]
-
-
-LIFELONG = grant(reset_period=None, according_to=None)
-FROM_START = grant(according_to="SubscriptionStart")
-
-
-def span(start: int = START, end: int | None = None, *grants: Entitlement, **more: object) -> Span:
-    """A subscription to a plan with these entitlements."""
-    listed = grants or (grant(),)
-    restarts, chain = bool(more.pop("restarts", False)), more.pop("chain_start", start)
-    chain = start if restarts else chain
-    phase = Phase(Instant(start), {one.feature: one for one in listed}, restarts)
-    fields: dict[str, object] = {
-        "id": "sub-1", "product": "main", "resource": "", "start": Instant(start), "end": end,
-        "anchor": chain, "floor": chain, "phases": (phase,),
-    }  # fmt: skip
-    return Span(**(fields | more))  # type: ignore[arg-type]
-
-
-def made(*spans: Span, resource: str = "", zones: Sequence[Zone] = UTC) -> tuple[Segment, ...]:
-    """The segments of calls."""
-    return segments(changes_of(spans, (), "calls", resource, zones))
 
 
 def replaced(
@@ -246,46 +215,6 @@ def test_the_first_zone_held_always() -> None:
 
 # --- laws --------------------------------------------------------------------------------------
 
-DAYS = st.integers(0, 100).map(lambda n: Instant(at("2024-01-01") + n * DAY))
-GRANTS = st.sampled_from(
-    [grant(), grant(20), FROM_START, LIFELONG, grant(30, reset_period="DAY", according_to=None),
-     grant(15, reset_period="WEEK", according_to="EverySunday"), grant(None, unlimited=True),
-     Entitlement("seats")]
-)  # fmt: skip
-
-
-@st.composite
-def histories(draw: st.DrawFn) -> list[Span]:
-    """One or two products, each a chain of plans that may have a gap, with phases."""
-    found = []
-    for product in draw(st.sampled_from([["main"], ["main", "side"]])):
-        edges = sorted(draw(st.sets(DAYS, min_size=2, max_size=5)))
-        chain: Instant = edges[0]
-        for number, (start, end) in enumerate(pairwise(edges)):
-            if number and draw(st.booleans()) and draw(st.booleans()):
-                chain = Instant(end)  # a gap: this one was cancelled, the next begins a chain
-                continue
-            restarts = start != chain and draw(st.booleans())
-            turns = [start, *sorted(day for day in draw(st.sets(DAYS, max_size=2)) if day > start)]
-            found.append(
-                Span(
-                    id=f"{product}-{number}",
-                    product=product,
-                    resource="",
-                    start=start,
-                    end=end if draw(st.booleans()) or end != edges[-1] else None,
-                    anchor=start if restarts else chain,
-                    floor=start if restarts else chain,
-                    phases=tuple(
-                        Phase(turn, {one.feature: one}, restarts and turn == start)
-                        for turn in turns
-                        for one in [draw(GRANTS)]
-                    ),
-                )
-            )
-            chain = start if restarts else chain
-    return found
-
 
 @given(histories(), st.randoms(use_true_random=False))
 def test_the_order_of_subscriptions_does_not_matter(spans: list[Span], chance: Random) -> None:
@@ -308,10 +237,10 @@ def test_splitting_a_subscription_changes_nothing(spans: list[Span], data: st.Da
     later = tuple(phase for phase in one.phases if phase.at > turn)
     first = replace(one, end=turn)
     anchor, floor, _ = one.origin(turn)
+    held = replace(held, at=turn, restart=held.restart and held.at == turn)
     second = replace(
-        one, id=f"{one.id}-2", start=turn, anchor=anchor, floor=floor,
-        phases=(replace(held, at=turn, restart=False), *later),
-    )  # fmt: skip
+        one, id=f"{one.id}-2", start=turn, anchor=anchor, floor=floor, phases=(held, *later)
+    )
     split = [*spans[:number], first, second, *spans[number + 1 :]]
     assert made(*split) == made(*spans)
 
