@@ -84,7 +84,7 @@ class Life:
         self.bucket += 1
         first = self.bucket - 8
         self.model.buckets = {b: keys for b, keys in self.model.buckets.items() if b >= first}
-        self.home.keys.forget_before(first)
+        self.home.keys.look_within(first, self.bucket + 8)
 
     def expire(self) -> None:
         if self.merging is None:
@@ -95,7 +95,7 @@ class Life:
     def restart(self) -> None:
         self.merging = None
         self.home.keys = self.home.reopened()
-        self.home.keys.forget_before(self.bucket - 8)
+        self.home.keys.look_within(self.bucket - 8, self.bucket + 8)
 
     def live(self) -> None:
         weighted = [self.fold] * 6 + [self.merge_step] * 8 + [self.tend, self.next_bucket]
@@ -152,13 +152,15 @@ def test_a_run_that_another_write_followed_is_found(home: Home) -> None:
     assert not home.keys.contains(*second).any()
 
 
-def test_keys_before_the_first_bucket_are_forgotten_and_may_come_again(home: Home) -> None:
+def test_keys_received_outside_of_what_is_looked_at_are_not_found_and_may_come_again(
+    home: Home,
+) -> None:
     hi, lo = random_keys(100)
     home.add(hi, lo, bucket=1)
-    home.keys.forget_before(1)
-    assert home.keys.contains(hi, lo).all()
-    home.keys.forget_before(2)
-    assert not home.keys.contains(hi, lo).any()
+    for start, stop, found in ((1, 2, True), (0, 9, True), (2, 9, False), (0, 1, False)):
+        home.keys.look_within(start, stop)
+        assert found == home.keys.contains(hi, lo).all() == home.keys.contains(hi, lo).any()
+    home.keys.look_within(2, 10)
     assert all(home.fold(hi, lo, bucket=9))
     assert home.keys.contains(hi, lo).all()
 

@@ -10,16 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick import limits
+from tallystick.archive.manifest import ManifestFile
 from tallystick.clock import DAY
 from tallystick.errors import DamagedData
 from tallystick.keys import merge
-from tallystick.keys.merge import bucket_of, expired, first_live_bucket, plan
+from tallystick.keys.merge import bucket_of, expired, live_from, live_until, plan
 from tallystick.keys.runs import Run
 from tallystick.limits import DEDUPE_BUCKETS_PER_WINDOW, KEY_MERGE_FANOUT
 from tests.keys.building import Home, a_file, halves_of, random_keys
 
 WINDOW = 35 * DAY
 EIGHTH = WINDOW // DEDUPE_BUCKETS_PER_WINDOW
+NOW = 1_000 * WINDOW
+
+
+def run_of(received_at: int) -> ManifestFile:
+    """A run of keys that all came at one instant."""
+    bucket = bucket_of(received_at, WINDOW)
+    return a_file(bucket=bucket, time_first=received_at, time_last=received_at)
 
 
 class TestWindow:
@@ -27,31 +35,45 @@ class TestWindow:
     def test_a_key_is_remembered_the_window_and_at_most_an_eighth_longer(
         self, received_at: int, age: int
     ) -> None:
-        live = bucket_of(received_at, WINDOW) >= first_live_bucket(received_at + age, WINDOW)
+        live = received_at >= live_from(received_at + age, WINDOW)
         if age <= WINDOW:
             assert live
         if age >= WINDOW + EIGHTH:
             assert not live
 
+    @given(st.integers(0, 4 * WINDOW), st.integers(0, 3 * WINDOW))
+    def test_who_is_folded_late_meets_the_keys_that_came_within_the_window_after(
+        self, received_at: int, later: int
+    ) -> None:
+        met = received_at + later < live_until(received_at, WINDOW)
+        if later <= WINDOW:
+            assert met
+        if later >= WINDOW + EIGHTH:
+            assert not met
+
     @pytest.mark.parametrize("within", [0, 1, EIGHTH - 1])
     def test_a_bucket_leaves_when_its_last_key_is_older_than_the_window(self, within: int) -> None:
-        received_at = 100 * EIGHTH + within
+        file = run_of(100 * EIGHTH + within)
         last_instant = 101 * EIGHTH - 1 + WINDOW
-        bucket = bucket_of(received_at, WINDOW)
-        assert (bucket, bucket + 1) == (
-            first_live_bucket(last_instant, WINDOW),
-            first_live_bucket(last_instant + 1, WINDOW),
-        )
+        assert expired([file], last_instant, (), WINDOW) == []
+        assert [file] == expired([file], last_instant + 1, (), WINDOW)
 
     def test_buckets_are_an_eighth_of_the_window(self) -> None:
         assert [
             bucket_of(instant, WINDOW) for instant in (0, EIGHTH - 1, EIGHTH, WINDOW - 1, WINDOW)
         ] == [0, 0, 1, 7, 8]
 
-    def test_expired_files_are_those_before_the_first_live_bucket(self) -> None:
-        files = [a_file(bucket=bucket) for bucket in (3, 4, 5)]
-        assert files[:1] == expired(files, 4)
-        assert expired(files, 3) == []
+    @pytest.mark.parametrize("other", [7 * DAY, 350 * DAY])
+    def test_buckets_of_another_window_leave_by_the_present_one(self, other: int) -> None:
+        file = a_file(bucket=bucket_of(NOW, other), time_first=NOW, time_last=NOW)
+        assert expired([file], NOW + WINDOW, (), WINDOW) == []
+        assert [file] == expired([file], NOW + WINDOW + EIGHTH, (), WINDOW)
+
+    def test_what_is_set_aside_keeps_the_keys_around_it_and_no_others(self) -> None:
+        ages = (-2 * WINDOW, -WINDOW, 0, WINDOW, 2 * WINDOW, 9 * WINDOW)
+        files = [run_of(NOW + age) for age in ages]
+        gone = expired(files, NOW + 9 * WINDOW, [NOW], WINDOW)
+        assert [files[0], files[4]] == gone
 
 
 class TestPlan:
@@ -73,13 +95,21 @@ class TestPlan:
 
     def test_an_earlier_bucket_becomes_one_file(self) -> None:
         old = [a_file(id=1, bucket=4, level=2), a_file(id=2, bucket=4)]
-        latest = a_file(id=3, bucket=5)
+        latest = a_file(id=3, bucket=5, time_last=9)
         assert old == plan([*old, latest])
         assert plan([old[0], latest]) is None
 
+    def test_the_growing_bucket_is_the_one_received_last_whatever_its_number(self) -> None:
+        old = [a_file(id=number, bucket=500) for number in range(2)]
+        growing = [a_file(id=10 + number, bucket=100, time_last=9) for number in range(2)]
+        assert old == plan([*old, *growing])
+        assert plan([old[0], *growing]) is None
+
     def test_the_growing_bucket_goes_before_earlier_ones(self) -> None:
         old = [a_file(id=number, bucket=4) for number in range(2)]
-        growing = [a_file(id=10 + number, bucket=5) for number in range(KEY_MERGE_FANOUT)]
+        growing = [
+            a_file(id=10 + number, bucket=5, time_last=9) for number in range(KEY_MERGE_FANOUT)
+        ]
         assert growing == plan([*old, *growing])
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 from tallystick.clock import Instant
 from tallystick.errors import Unavailable
@@ -39,6 +40,7 @@ SELECT id, environment, position, received_at, events, reason, quarantined_at
 FROM quarantine WHERE id = ?
 """
 
+RECEIVED_TIMES = "SELECT DISTINCT received_at FROM quarantine"
 BODY = "SELECT body FROM quarantine WHERE id = ?"
 EXISTS = "SELECT 1 FROM quarantine WHERE id = ?"
 KEEP_REASON = "UPDATE quarantine SET reason = ?, quarantined_at = ? WHERE id = ?"
@@ -80,6 +82,11 @@ def set_aside(transaction: Transaction, request: InboxRequest, reason: str, now:
 def list_quarantined(transaction: Transaction) -> list[Quarantined]:
     """Everything set aside, oldest first."""
     return [Quarantined(*row) for row in transaction.all(LIST)]  # type: ignore[arg-type]
+
+
+def received_times(transaction: Transaction) -> list[Instant]:
+    """When what is set aside came in: tried again, it is compared with the keys of then."""
+    return [Instant(cast("int", row[0])) for row in transaction.all(RECEIVED_TIMES)]
 
 
 def ask_retry(state: Store, inbox: Inbox, inbox_store: Store, quarantine_id: int | None) -> int:

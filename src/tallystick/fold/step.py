@@ -37,7 +37,7 @@ from tallystick.fold.record import Recorder
 from tallystick.freshness import Freshness
 from tallystick.inbox.inbox import Inbox, InboxRequest
 from tallystick.keys.key_set import KeySet
-from tallystick.keys.merge import bucket_of, first_live_bucket
+from tallystick.keys.merge import bucket_of, live_from, live_until
 from tallystick.store import Store
 
 KNOWN_CUSTOMERS_MAX = 200_000
@@ -193,7 +193,10 @@ class Fold:
 
     def _write(self, requests: Sequence[InboxRequest], drafts: Drafts) -> Written:
         batch, hi, lo = batches.load(self._connection, requests, self._lines_file)
-        self._keys.forget_before(first_live_bucket(requests[0].received_at, self._window_us))
+        received_at = requests[0].received_at  # of one bucket, all of them
+        self._keys.look_within(
+            live_from(received_at, self._window_us), live_until(received_at, self._window_us)
+        )
         fresh = self._keys.fresh(hi, lo)
         batches.keep(self._connection, fresh)
         archive = drafts.add(self._recorder.events("event"))

@@ -28,6 +28,7 @@ from tallystick.archive.manifest import (
 )
 from tallystick.clock import Clock
 from tallystick.failpoints import reach
+from tallystick.fold import quarantine
 from tallystick.fold.owner import Owner
 from tallystick.fold.sweep import Sweeper
 from tallystick.freshness import Freshness
@@ -168,12 +169,14 @@ class Upkeep:
         self._sets[kind].replace(files, file)
 
     def _expire_keys(self) -> bool:
-        """Take runs out of the record whose bucket left the window."""
+        """Take runs out of the record whose bucket left the window of all that may be folded."""
         # What still waits is compared by when it was received, however late it is folded.
         counted_before = min(self._clock.now(), self._freshness.read().as_of)
-        first_live = key_merge.first_live_bucket(counted_before, self._window_us)
         with self._state.reading() as transaction:
-            expired = key_merge.expired(live_files(transaction, "keys"), first_live)
+            # What is set aside may be folded any day, and is compared with the keys around its own.
+            late = quarantine.received_times(transaction)
+            files = live_files(transaction, "keys")
+        expired = key_merge.expired(files, counted_before, late, self._window_us)
         if not expired:
             return False
         with self._state.writing() as transaction:

@@ -44,6 +44,10 @@ class _Member:
         """Of one bucket, so that a merge does not change it."""
         return self.file.bucket % GROUPS
 
+    def received_within(self, start: int, stop: int) -> bool:
+        """Whether some key of it may have been received in [start, stop)."""
+        return start <= self.file.time_last and self.file.time_first < stop
+
 
 @dataclass(frozen=True, slots=True)
 class _View:
@@ -67,7 +71,7 @@ class KeySet:
         self._memory_bytes = filter_memory_bytes
         self._lock = threading.Lock()  # of changes; who asks takes none
         self._view = _View()
-        self._bucket_first: int | None = None
+        self._live: tuple[int, int] | None = None
         self._building: Summary | None = None
         self._crowded = False
         self._written: tuple[str, Words, Words] | None = None
@@ -155,9 +159,10 @@ class KeySet:
                     summary.drop(names)
             self._set_members(self._without(names))
 
-    def forget_before(self, bucket: int) -> None:
-        """Find only keys of this bucket or later, whatever runs are still in the record."""
-        self._bucket_first = bucket
+    def look_within(self, start: int, stop: int) -> None:
+        """Find only keys of runs that were received, in part, in [start, stop), whatever runs are
+        still in the record."""
+        self._live = (start, stop)
 
     def tend(self) -> Iterator[None]:
         """Steps, some 20 ms each, that build a new summary when the present one is full.
@@ -175,12 +180,12 @@ class KeySet:
 
     def _find(self, probe: Probe) -> Mask:
         """Which keys of a sorted batch are in the set."""
-        view, bucket_first = self._view, self._bucket_first
+        view, live = self._view, self._live
         covered_names = view.summary.covered if view.summary is not None else frozenset()
         found = np.zeros(len(probe), dtype=np.bool_)
         covered = []
         for member in view.members:
-            if bucket_first is not None and member.file.bucket < bucket_first:
+            if live is not None and not member.received_within(*live):
                 continue
             if member.file.name in covered_names:
                 covered.append(member)
@@ -265,10 +270,10 @@ def _look_up(member: _Member, probe: Probe, suspects: Indexes) -> Mask:
 
 
 def _latest_first(members: Iterable[_Member]) -> tuple[_Member, ...]:
-    """By bucket, then by received time, then as they were named; the latest first."""
+    """By received time, then as they were named; the latest first."""
 
-    def order(member: _Member) -> tuple[int, int, int]:
-        return (member.file.bucket, member.file.time_last, member.file.id)
+    def order(member: _Member) -> tuple[int, int]:
+        return (member.file.time_last, member.file.id)
 
     return tuple(sorted(members, key=order, reverse=True))
 

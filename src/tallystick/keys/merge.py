@@ -6,13 +6,14 @@ a file that no row names. Leaves to others: naming the result in the manifest.
 
 The window rule: a bucket is an eighth of the window. At an instant the buckets from that of
 (instant - window) on are live, so a key is remembered at least the window and at most an eighth
-longer. Runs never mix buckets; a bucket leaves as a whole.
+longer. Runs never mix buckets; a bucket leaves as a whole. The window is a setting, and buckets of
+another window have other numbers: whether a run is live, or later, is told by its received times.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,17 +27,39 @@ from tallystick.keys.runs import Run, RunWriter
 
 def bucket_of(received_at: int, window_us: int) -> int:
     """The bucket of a key received at this instant; the window is in microseconds."""
-    return received_at // (window_us // limits.DEDUPE_BUCKETS_PER_WINDOW)
+    return received_at // _bucket_us(window_us)
 
 
-def first_live_bucket(now: int, window_us: int) -> int:
-    """The first bucket that may hold a key not older than the window at the instant ``now``."""
-    return bucket_of(now - window_us, window_us)
+def live_from(now: int, window_us: int) -> int:
+    """Where the first bucket begins that may hold a key not older than the window at ``now``."""
+    return bucket_of(now - window_us, window_us) * _bucket_us(window_us)
 
 
-def expired(files: Sequence[ManifestFile], before_bucket: int) -> list[ManifestFile]:
-    """The files whose keys have all left the window."""
-    return [file for file in files if file.bucket < before_bucket]
+def live_until(now: int, window_us: int) -> int:
+    """Where the last bucket ends that may hold a key not younger than the window at ``now``.
+
+    Keys younger than ``now`` there are when what came then is folded late: tried again.
+    """
+    return (bucket_of(now + window_us, window_us) + 1) * _bucket_us(window_us)
+
+
+def expired(
+    files: Sequence[ManifestFile], now: int, late: Iterable[int], window_us: int
+) -> list[ManifestFile]:
+    """The files with no key that may still be met by what is received from ``now`` on, nor by what
+    was received at the instants ``late`` and is folded later."""
+    first = live_from(now, window_us)
+    spans = {(live_from(at, window_us), live_until(at, window_us)) for at in late}
+    return [
+        file
+        for file in files
+        if file.time_last < first
+        and not any(start <= file.time_last and file.time_first < stop for start, stop in spans)
+    ]
+
+
+def _bucket_us(window_us: int) -> int:
+    return window_us // limits.DEDUPE_BUCKETS_PER_WINDOW
 
 
 def plan(files: Sequence[ManifestFile]) -> list[ManifestFile] | None:
@@ -50,7 +73,7 @@ def plan(files: Sequence[ManifestFile]) -> list[ManifestFile] | None:
         buckets[file.bucket].append(file)
     if not buckets:
         return None
-    growing = buckets.pop(max(buckets))
+    growing = buckets.pop(max(files, key=lambda file: (file.time_last, file.id)).bucket)
     return _full_level(growing) or next(
         (bucket for _, bucket in sorted(buckets.items()) if len(bucket) > 1), None
     )
