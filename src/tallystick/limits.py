@@ -47,6 +47,14 @@ USAGE_DECIMALS: Final = 5
 QUANTITY_DECIMALS: Final = 9
 QUANTITY_MAGNITUDE_MAX: Final = 10**18
 """Event values of this magnitude and more are skipped by meters."""
+METER_FILTERS_MAX: Final = 16
+METER_CONDITIONS_MAX: Final = 32
+"""Conditions of all filters of one meter. Each step of the fold plans every meter that its events
+concern, which takes DuckDB up to 3 ms a condition, and more than that when there are many."""
+METER_VALUES_MAX: Final = 1_000
+"""Values that all conditions of one meter compare with."""
+METER_BYTES_MAX: Final = 64 * KIB
+"""A meter as JSON."""
 
 # --- duplicates --------------------------------------------------------------------------------
 DEDUPE_WINDOW_DAYS_MIN: Final = 7

@@ -97,6 +97,33 @@ def test_valid_meters(one: Meter) -> None:
     check_meter(one)
 
 
+def listed(count: int, value: str = "v") -> dict[str, Any]:
+    """A condition with many values."""
+    return where("x", "IN", values=[f"{value}{number}" for number in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("one", "bound"),
+    [
+        (meter(*[[CALLED]] * 17), "at most 16 filters, and this one has 17"),
+        (meter([CALLED] * 16, [CALLED] * 17), "at most 32 conditions in all filters"),
+        (meter([listed(1_001)]), "at most 1,000 values in all conditions"),
+        (meter([CALLED, listed(500)], [listed(500)]), "at most 1,000 values in all conditions"),
+        (meter([listed(100, "v" * 1_000)]), "at most 65,536 bytes"),
+        (meter([where("x" * 70_000, "IS_NULL")]), "at most 65,536 bytes"),
+    ],
+)
+def test_a_meter_that_is_too_large_is_told_the_bound(one: Meter, bound: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        check_meter(one)
+    assert caught.value.message.startswith(f"meter: {bound}")
+
+
+def test_the_largest_meters() -> None:
+    check_meter(meter(*[[CALLED, CALLED]] * 16))
+    check_meter(meter([CALLED, listed(999)]))
+
+
 @pytest.mark.parametrize(
     ("one", "names"),
     [

@@ -11,6 +11,7 @@ from tallystick.metering.compile import OUTPUT, compile_meter, union_of
 from tests.metering.cases import CALLED, CASES, Sent, condition, meter
 from tests.metering.relations import as_folded, open_engine
 
+VALUES = [f"v{number}" for number in range(1_000)]
 HOSTILE = "x'); DROP TABLE events; --"
 
 
@@ -87,3 +88,34 @@ def test_a_meter_may_be_run_over_any_relation(tmp_path: Path) -> None:
         assert engine.execute(f"SELECT meter_no, customer FROM ({sql})", params).fetchall() == [
             (7, "globex")
         ]
+
+
+@pytest.mark.parametrize("values", [VALUES, [f"{number}" for number in range(2_000)]])
+def test_the_values_of_in_are_one_parameter(values: list[str]) -> None:
+    """An expression for each took DuckDB seconds to plan, on every step."""
+    few = compile_meter(meter((CALLED, condition("x", "IN", values[:2]))))
+    many = compile_meter(meter((CALLED, condition("x", "IN", values))))
+    assert many.sql == few.sql
+    assert len(many.params) == len(few.params)
+
+
+def test_many_values_are_compared_as_each_is(tmp_path: Path) -> None:
+    """Words, numbers, numbers too large for a decimal, and many names of events."""
+    far = [f"{number}e300" for number in range(2, 40)]
+    values = [*VALUES, *(f"{number}" for number in range(100, 200)), *far, f"-{far[0]}"]
+    sent = [
+        Sent('{"x": "v7"}'), Sent('{"x": 107.0}'), Sent('{"x": "3e300"}'), Sent('{"x": -2e300}'),
+        Sent('{"x": "v1000000"}'), Sent('{"x": 7}'), Sent('{"x": -3e300}'), Sent('{"x": null}'),
+        Sent("{}"), Sent('{"x": 1}', name="n7"), Sent('{"x": 1}', name="n77"),
+    ]  # fmt: skip
+    names = [f"n{number}" for number in range(20)]
+    one = meter(
+        (CALLED, condition("x", "IN", values)),
+        (condition("eventName", "IN", names),),
+        function="UNIQUE", field="x",
+    )  # fmt: skip
+    with open_engine() as engine:
+        as_folded(engine, sent, tmp_path)
+        compiled = compile_meter(one)
+        found = engine.execute(f"SELECT text FROM ({compiled.sql})", list(compiled.params))
+        assert {row[0] for row in found.fetchall()} == {"v7", "107", "3e300", "-2E+300", "1"}

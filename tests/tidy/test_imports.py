@@ -34,7 +34,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "ingest": FREE | {"core"},
     # what is granted, and what is used of it
     "entitlements": FREE | {"catalog", "core", "store", "usage"},
-    "usage": FREE | {"archive", "core", "entitlements", "ingest", "keys", "store"},
+    "usage": FREE
+    | {"archive", "core", "entitlements", "ingest", "keys", "metering", "store"},
     "catalog": FREE | {"core", "entitlements", "store", "usage"},
     # what counts, and what proves it
     "fold": FREE

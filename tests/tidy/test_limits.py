@@ -57,6 +57,7 @@ ELSEWHERE: Final = {
     ("keys/summary.py", "_BITS_PER_KEY_MIN"): COST,
     ("metering/aggregate.py", "_RANGES_PER_KEY_MAX"): COST,
     ("metering/compile.py", "_GROUP_METERS_MAX"): COST,
+    ("metering/compile.py", "_NAMES_SPELLED_MAX"): COST,
     ("metering/numerals.py", "_ADJUSTED_MAX"): NUMBERS,
     ("metering/numerals.py", "_ADJUSTED_MIN"): NUMBERS,
     ("metering/placing.py", "LISTED_MAX"): COST,

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from tallystick import limits
 from tallystick.core.numbers import parse_number
 from tallystick.core.parts import Function
 from tallystick.errors import BadInput
@@ -71,6 +72,7 @@ class Meter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 def check_meter(meter: Meter) -> None:
     """Raise ``BadInput`` naming the field of the first thing that is wrong with a meter."""
+    _check_size(meter)
     if not meter.filters:
         raise BadInput("meter.filters: at least one filter is needed")
     for number, one in enumerate(meter.filters):
@@ -127,6 +129,21 @@ def _names(condition: Condition) -> frozenset[str] | None:
     if any(parse_number(name) is not None for name in names):
         return None
     return frozenset(names)
+
+
+def _check_size(meter: Meter) -> None:
+    """Every step that its events concern plans a meter anew, and everyone waits for it."""
+    conditions = [condition for one in meter.filters for condition in one.conditions]
+    size = sum(map(len, map(values_of, conditions)))
+    _at_most(limits.METER_FILTERS_MAX, "filters", len(meter.filters))
+    _at_most(limits.METER_CONDITIONS_MAX, "conditions in all filters", len(conditions))
+    _at_most(limits.METER_VALUES_MAX, "values in all conditions", size)
+    _at_most(limits.METER_BYTES_MAX, "bytes", len(msgspec.json.encode(meter)))
+
+
+def _at_most(bound: int, what: str, given: int) -> None:
+    if given > bound:
+        raise BadInput(f"meter: at most {bound:,} {what}, and this one has {given:,}")
 
 
 def _check_condition(condition: Condition, where: str) -> None:

@@ -31,13 +31,16 @@ from tallystick.core.meters import (
 )
 from tallystick.core.numbers import parse_number
 from tallystick.metering import numerals
-from tallystick.metering.sql import ALL, ANY, NOTHING, Sql, param
+from tallystick.metering.sql import ALL, ANY, NOTHING, Sql, one_of, param
 
 OUTPUT: Final = "environment, customer, resource, event_time, number, text"
 """The columns of ``CompiledMeter.sql``; number and text are NULL where the function uses none."""
 
 _GROUP_METERS_MAX: Final = 24
 """Meters that share a reading; DuckDB takes with the cube of their number to plan more of them."""
+
+_NAMES_SPELLED_MAX: Final = 16
+"""Event names told one by one, by which DuckDB passes over parts of archive files."""
 
 _COLUMNS: Final = {EVENT_NAME: "event_name", "customerId": "customer", "resourceId": "resource"}
 _COMPARISONS: Final = {
@@ -165,14 +168,15 @@ def _equal(field: str, values: Sequence[str], fields: _Fields) -> Sql:
     text = fields.text(field)
     numbers = [number for number in map(parse_number, values) if number is not None]
     words = [value for value in values if parse_number(value) is None]
-    fitting = [number for number in numbers if numerals.fits(number)]
-    ways = [Sql(f"{text} = ") + param(word) for word in words]
-    if fitting:
-        column = fields.number(field)
-        ways.extend(Sql(f"{column} = ") + numerals.literal(number) for number in fitting)
-    ways.extend(
-        numerals.compared(text, "=", number) for number in numbers if not numerals.fits(number)
-    )
+    near = [number for number in numbers if numerals.fits(number)]
+    far = [number for number in numbers if not numerals.fits(number)]
+    ways = []
+    if words:
+        ways.append(one_of(text, words))
+    if near:
+        ways.append(numerals.one_of_near(fields.number(field), near))
+    if far:
+        ways.append(numerals.one_of_far(text, far))
     return "(" + ANY.join(ways) + ")"
 
 
@@ -261,6 +265,8 @@ def _named(names: frozenset[str] | None) -> Sql:
     allowed = sorted(name for name in names if not name.startswith(OURS_PREFIX))
     if not allowed:
         return NOTHING
+    if len(allowed) > _NAMES_SPELLED_MAX:
+        return one_of("event_name", allowed)
     return "event_name IN (" + Sql(", ").join(map(param, allowed)) + ")"
 
 

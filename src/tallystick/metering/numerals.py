@@ -9,12 +9,13 @@ Every expression here is built from a column name of this package and constants.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
 from tallystick.core.numbers import NUMBER_PATTERN, canonical_text, round_half_away
 from tallystick.limits import QUANTITY_DECIMALS
-from tallystick.metering.sql import Sql, param
+from tallystick.metering.sql import Sql, one_of, param
 
 _FITTING: Final = Decimal(10) ** (38 - QUANTITY_DECIMALS)
 _TYPE: Final = f"DECIMAL(38, {QUANTITY_DECIMALS})"
@@ -36,8 +37,24 @@ def fits(number: Decimal) -> bool:
 
 def literal(number: Decimal) -> Sql:
     """A fitting number as a parameter."""
-    rounded = round_half_away(number, QUANTITY_DECIMALS)
-    return "CAST(" + param(canonical_text(rounded)) + f" AS {_TYPE})"
+    return "CAST(" + param(_rounded(number)) + f" AS {_TYPE})"
+
+
+def one_of_near(number: str, numbers: Sequence[Decimal]) -> Sql:
+    """Whether a number column equals one of these, which fit."""
+    return one_of(number, [_rounded(value) for value in numbers], _TYPE)
+
+
+def one_of_far(text: str, numbers: Sequence[Decimal]) -> Sql:
+    """Whether a text column equals one of these, which do not fit; false for what is no number."""
+    signed = f"CASE WHEN starts_with({text}, '-') THEN '-' ELSE '' END"
+    name = (
+        f"{signed} || list_transform([{_size(text)}], lambda s: s.adjusted || ' ' || s.digits)[1]"
+    )
+    values = [f"{'-' if value < 0 else ''}{value.adjusted()} {_digits(value)}" for value in numbers]
+    return (
+        Sql(f"CASE WHEN {is_number(text)} THEN ") + one_of(f"({name})", values) + " ELSE false END"
+    )
 
 
 def is_number(text: str) -> str:
@@ -69,11 +86,10 @@ def compared(text: str, operator: str, number: Decimal) -> Sql:
     A number that fits is nearer to zero than any that does not, and its order of magnitude says so.
     """
     negative = number < 0
-    shown = "".join(map(str, number.as_tuple().digits)).strip("0")
     sizes = (
         Sql(f"{_size(text)} {_mirrored(operator) if negative else operator} ")
         + "{'adjusted': CAST(" + param(number.adjusted()) + " AS BIGINT), 'digits': "
-        + param(shown) + "}"
+        + param(_digits(number)) + "}"
     )  # fmt: skip
     same_sign = f"starts_with({text}, '-') = {_true(negative)}"
     otherwise = _true(operator[0] == (">" if negative else "<"))
@@ -113,6 +129,15 @@ def _plain(text: str) -> str:
     )
     sign = f"CASE WHEN starts_with({text}, '-') THEN '-' ELSE '' END"
     return f"{sign} || list_transform([{_size(text)}], lambda s: {shown})[1]"
+
+
+def _rounded(number: Decimal) -> str:
+    return canonical_text(round_half_away(number, QUANTITY_DECIMALS))
+
+
+def _digits(number: Decimal) -> str:
+    """Its digits without zeros at either end."""
+    return "".join(map(str, number.as_tuple().digits)).strip("0")
 
 
 def _mirrored(operator: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,6 +32,17 @@ class Sql:
 def param(value: Any) -> Sql:
     """A placeholder with its value."""
     return Sql("?", (value,))
+
+
+def one_of(column: str, values: Sequence[str], kind: str = "VARCHAR") -> Sql:
+    """Whether a column, of a type ``kind``, is one of these values; NULL where it is NULL.
+
+    Several are one parameter: an expression for each takes DuckDB more than a second to plan when
+    there are some thousands, and each row the longer the more there are.
+    """
+    if len(values) == 1:
+        return Sql(f"{column} = CAST(") + param(values[0]) + f" AS {kind})"
+    return Sql("list_contains(CAST(") + param(list(values)) + f" AS {kind}[]), {column})"
 
 
 ANY: Final = Sql(" OR ")
