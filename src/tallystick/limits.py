@@ -119,6 +119,8 @@ KEY_STEP_KEYS: Final = 500_000
 """Keys that one step merges, some 50 ms of work, or takes into a summary, some 20 ms."""
 SWEEP_STEP_ROWS: Final = 10_000
 """Counters that one step looks through for replaced ones."""
+UNIQUES_FORGOTTEN_SECONDS: Final = 600.0
+"""How often, at most, values of UNIQUE are looked through for counters that are gone."""
 TEND_SECONDS: Final = 0.5
 """How often the stores' own upkeep runs."""
 TIDY_SECONDS: Final = 5.0

@@ -33,11 +33,19 @@ class Counted:
         self.inbox_store = SqliteStore(folder / "inbox.db", "inbox")
         self.inbox = Inbox(self.inbox_store)
         self.configured = Configuration(self.state)
-        self.worker = Worker(
-            WorkerSettings(data_folder=folder, window_us=WINDOW, engine_memory_mib=128),
+        self.worker = self._open_worker()
+
+    def _open_worker(self) -> Worker:
+        return Worker(
+            WorkerSettings(data_folder=self.folder, window_us=WINDOW, engine_memory_mib=128),
             state=self.state, inbox=self.inbox, clock=self.clock,
-            freshness=Freshness(folder / "run" / "freshness"),
+            freshness=Freshness(self.folder / "run" / "freshness"),
         )  # fmt: skip
+
+    def reopen_worker(self) -> None:
+        """The worker's process ended, and another one began."""
+        self.worker.close()
+        self.worker = self._open_worker()
 
     def accept(self, *events: dict[str, object], environment: str = DEFAULT) -> None:
         """Accept one request of events of acme named ``call``."""

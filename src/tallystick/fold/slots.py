@@ -62,9 +62,9 @@ class Slot:
     def name_at(self, start: int) -> str:
         """A short name of that counter, with which its UNIQUE values are hashed."""
         if start != self.start:
-            return _name_of(self.key_at(start))
+            return name_of(self.key_at(start))
         if not self._name:
-            self._name = _name_of(self.key)
+            self._name = name_of(self.key)
         return self._name
 
     def counter(self, transaction: Transaction, key: CounterKey) -> StoredCounter | None:
@@ -74,7 +74,8 @@ class Slot:
         return find_counter(transaction, key)
 
 
-def _name_of(key: CounterKey) -> str:
+def name_of(key: CounterKey) -> str:
+    """A short name of a counter: a hash, in hexadecimal."""
     return key_hash(*map(str, key)).hex()
 
 

@@ -42,6 +42,11 @@ class Sweeper:
         self._sweeping_for = -1
         self._next = 0
 
+    @property
+    def swept_for(self) -> int:
+        """What recounts up to this one replaced is deleted; negative before the first walk."""
+        return self._swept_for
+
     def step(self) -> bool:
         """Sweep one stretch; False when nothing was replaced since the last walk."""
         with self._state.reading() as transaction:

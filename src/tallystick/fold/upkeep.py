@@ -29,6 +29,7 @@ from tallystick.archive.manifest import (
 from tallystick.clock import Clock
 from tallystick.failpoints import reach
 from tallystick.fold import quarantine
+from tallystick.fold.forget import Forgetter
 from tallystick.fold.owner import Owner
 from tallystick.fold.sweep import Sweeper
 from tallystick.freshness import Freshness
@@ -71,6 +72,11 @@ class Upkeep:
         )  # fmt: skip
         self._merging: Iterator[None] | None = None
         self._sweeper = Sweeper(state, owner)
+        self._forgetter = Forgetter(
+            state, owner, data_folder,
+            replace=lambda file, draft: self._replace_runs("uniques", [file], draft),
+            drop=lambda file: self._drop_runs("uniques", [file]),
+        )  # fmt: skip
         self._tidy_at = 0.0
         self._tend_at = 0.0
         self._stores = (state, inbox_store)
@@ -142,17 +148,22 @@ class Upkeep:
             if files is not None:
                 yield from self._key_merge(kind, files)
             yield from keys.tend()
+        yield from self._forgetter.steps(self._sweeper.swept_for)
 
     def _key_merge(self, kind: Kind, files: Sequence[ManifestFile]) -> Iterator[None]:
         name = self._owner.file_name("keys", kind, "run")
         level = max(file.level for file in files) + 1
         for draft in key_merge.merge(self._data_folder, files, name, self._owner.epoch, level):
             if draft is not None:
-                with suppress(_Stale):
-                    self._replace_runs(kind, files, draft)
+                self._replace_runs(kind, files, draft)
             yield
 
     def _replace_runs(self, kind: Kind, files: Sequence[ManifestFile], draft: FileDraft) -> None:
+        """Name a run in the place of others, unless one of them left the record meanwhile."""
+        with suppress(_Stale):
+            self._name_instead(kind, files, draft)
+
+    def _name_instead(self, kind: Kind, files: Sequence[ManifestFile], draft: FileDraft) -> None:
         now = self._clock.now()
         reach("merge.after_file")
         with (
@@ -179,11 +190,15 @@ class Upkeep:
         expired = key_merge.expired(files, counted_before, late, self._window_us)
         if not expired:
             return False
+        self._drop_runs("keys", expired)
+        return True
+
+    def _drop_runs(self, kind: Kind, files: list[ManifestFile]) -> None:
+        """Take runs out of the record and out of the set."""
         with self._state.writing() as transaction:
             self._owner.confirm(transaction)
-            remove_files(transaction, expired, self._clock.now())
-        self._sets["keys"].drop(expired)
-        return True
+            remove_files(transaction, files, self._clock.now())
+        self._sets[kind].drop(files)
 
 
 class _Stale(Exception):

@@ -13,16 +13,20 @@ another window have other numbers: whether a run is live, or later, is told by i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tallystick import limits
 from tallystick.archive.manifest import FileDraft, ManifestFile
-from tallystick.keys.order import Words, first_of_sorted, order_of_runs
+from tallystick.keys.order import Mask, Words, first_of_sorted, order_of_runs
 from tallystick.keys.runs import Run, RunWriter
+
+Keep = Callable[[Words, Words], Mask]
+"""True for the keys to keep."""
 
 
 def bucket_of(received_at: int, window_us: int) -> int:
@@ -91,19 +95,51 @@ def merge(
         raise ValueError("files of one kind and bucket are merged, and at least one")
     runs = [Run(data_folder / file.name) for file in files]
     writer = RunWriter(data_folder / name, sum(run.count for run in runs))
+    draft = FileDraft(
+        kind=files[0].kind, name=name, epoch=epoch, row_count=0, bytes=0, level=level,
+        time_first=min(file.time_first for file in files),
+        time_last=max(file.time_last for file in files), bucket=files[0].bucket,
+    )  # fmt: skip
+    yield from _written(writer, _merged_pieces(runs), draft)
+
+
+def copy_kept(
+    data_folder: Path, file: ManifestFile, name: str, epoch: int, keep: Keep, kept: int
+) -> Iterator[FileDraft | None]:
+    """Write the ``kept`` keys of a file that ``keep`` says to keep into the new file ``name``.
+
+    Yields as ``merge`` does, and raises what it raises.
+    """
+    pieces = Run(data_folder / file.name).reader().pieces(limits.KEY_STEP_KEYS)
+    writer = RunWriter(data_folder / name, kept)
+    draft = FileDraft(
+        kind=file.kind, name=name, epoch=epoch, row_count=0, bytes=0, level=file.level,
+        time_first=file.time_first, time_last=file.time_last, bucket=file.bucket,
+    )  # fmt: skip
+    yield from _written(writer, _kept_pieces(pieces, keep), draft)
+
+
+def _written(
+    writer: RunWriter, pieces: Iterable[tuple[Words, Words]], draft: FileDraft
+) -> Iterator[FileDraft | None]:
+    """Write the pieces: None after each, at last the draft with what was written."""
     try:
-        for hi, lo in _merged_pieces(runs):
+        for hi, lo in pieces:
             writer.append(hi, lo)
             yield None
         size = writer.finish()
     except BaseException:
         writer.abandon()
         raise
-    yield FileDraft(
-        kind=files[0].kind, name=name, epoch=epoch, row_count=writer.count, bytes=size,
-        level=level, time_first=min(file.time_first for file in files),
-        time_last=max(file.time_last for file in files), bucket=files[0].bucket,
-    )  # fmt: skip
+    yield replace(draft, row_count=writer.count, bytes=size)
+
+
+def _kept_pieces(
+    pieces: Iterable[tuple[Words, Words]], keep: Keep
+) -> Iterator[tuple[Words, Words]]:
+    for hi, lo in pieces:
+        kept = keep(hi, lo)
+        yield hi[kept], lo[kept]
 
 
 def _full_level(files: Sequence[ManifestFile]) -> list[ManifestFile] | None:
