@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
 
 from tallystick import limits
@@ -170,6 +171,35 @@ def test_an_event_that_is_archived_twice_is_told(counted: Counted) -> None:
     counted.tamper("UPDATE files SET bytes = ?, row_count = row_count * 2", size)
     told = [difference.what for difference in counted.verified().differences]
     assert any(what.startswith("archived copies of event") for what in told)
+
+
+def test_an_event_that_is_lost_as_a_duplicate_is_told(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy(counted)
+    counted.count()
+    with monkeypatch.context() as lying:  # a key set that takes everything for seen
+        lying.setattr(counted.worker.keys, "fresh", lambda hi, lo: np.zeros(len(hi), bool))
+        counted.accept({"idempotencyKey": "1"}, {"idempotencyKey": "new"})
+        counted.accept({"idempotencyKey": "new"})
+        counted.accept({"idempotencyKey": "2"}, environment="other")
+        counted.count()
+    assert counted.verified().duplicates == 6
+    (lost,) = counted.verified().differences
+    assert lost.what.startswith("what 2 logged duplicates of customer 'acme' named 'call' with key")
+    assert (lost.expected, lost.found) == ("archived", "missing")
+    assert counted.verified("other").difference_count == 1
+
+
+@pytest.mark.parametrize("column", ["events", "bytes"])
+def test_a_backlog_that_is_not_what_the_requests_add_up_to_is_told(
+    counted: Counted, column: str
+) -> None:
+    busy(counted)
+    with counted.inbox_store.writing() as transaction:
+        transaction.run(f"UPDATE backlog SET {column} = {column} + 1")
+    (difference,) = counted.verified().differences
+    assert difference.what == f"{column} of the inbox's backlog"
 
 
 def test_counters_that_await_a_recount_are_left_out_and_said_so(counted: Counted) -> None:

@@ -59,6 +59,7 @@ REMOVE: Final = "DELETE FROM requests WHERE position <= ?"
 LIGHTEN: Final = "UPDATE backlog SET events = events - ?, bytes = bytes - ? WHERE id = 1"
 RESUME: Final = "UPDATE backlog SET head = ? WHERE id = 1 AND head < ?"
 BACKLOG: Final = "SELECT events, bytes FROM backlog WHERE id = 1"
+STORED: Final = "SELECT coalesce(sum(events), 0), coalesce(sum(length(body)), 0) FROM requests"
 ACCEPTED: Final = "SELECT environment, events FROM accepted"
 
 # What was accepted and waits. A request that is tried again is no part of it: it is quarantined.
@@ -197,6 +198,12 @@ class Inbox:
         """What waits now."""
         with self.store.reading() as transaction:
             return _backlog(transaction)
+
+    def backlog_in(self, transaction: Transaction) -> tuple[Backlog, Backlog]:
+        """What waits as of a snapshot: as it is kept, and as its requests add up to."""
+        row = transaction.one(STORED)
+        assert row is not None
+        return _backlog(transaction), Backlog(*cast("tuple[int, int]", row))
 
     def accepted(self) -> dict[str, int]:
         """How many events each environment has ever had accepted."""

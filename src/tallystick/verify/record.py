@@ -1,7 +1,8 @@
 """The record itself: every file as the manifest says, and no event in it twice.
 
 Owns: checking files against the manifest, and promise 2 on what is archived: within the window, an
-(environment, customer, event name, key) is archived once, and a place of the inbox only ever once.
+(environment, customer, event name, key) is archived once, a place of the inbox only ever once, and
+what was logged as a duplicate repeats an event that is archived.
 """
 
 from __future__ import annotations
@@ -52,6 +53,25 @@ FROM (
 WHERE apart < ? GROUP BY ALL LIMIT {limit}
 """
 
+# Hashes of keys that were logged as repeated, and those of them that are archived. No more of the
+# archive is held than the log has keys.
+CREATE_LOGGED = """
+CREATE OR REPLACE TEMP TABLE logged AS
+SELECT DISTINCT hash(environment, customer, event_name, key) AS hash FROM ({log})
+"""
+CREATE_KEPT = """
+CREATE OR REPLACE TEMP TABLE kept AS
+SELECT DISTINCT hash(environment, customer, event_name, key) AS hash FROM ({relation})
+WHERE hash(environment, customer, event_name, key) IN (FROM logged)
+"""
+
+# Keys of the log that no archived event has: the first of them was new, and is lost.
+LOST_KEYS = """
+SELECT environment, customer, event_name, key, count(*) FROM ({log})
+WHERE hash(environment, customer, event_name, key) NOT IN (FROM kept)
+GROUP BY ALL LIMIT {limit}
+"""
+
 _LIMIT: Final = limits.DIFFERENCES_LISTED_MAX
 
 
@@ -97,7 +117,10 @@ def verify_record(
     archive = [file for file in record.files if file.kind == "archive"]
     for files in _overlapping(archive):
         _check_places(session, paths_of(record.data_folder, files), reports)
-    _check_keys(session, record.events_sql("event"), window_us, reports)
+    events = record.events_sql("event")
+    _check_keys(session, events, window_us, reports)
+    if any(file.kind == "duplicates" for file in record.files):
+        _check_log(session, record.duplicates_sql(), events, reports)
 
 
 def _problem(session: Session, data_folder: Path, file: ManifestFile) -> Difference | None:
@@ -149,3 +172,19 @@ def _check_keys(
     for environment, customer, name, key, count in session.rows(sql, [window_us]):
         what = f"archived events of customer {customer!r} named {name!r} with key {key!r}"
         reports[environment].expect(what, 1, count + 1)
+
+
+def _check_log(
+    session: Session, log: str, relation: str, reports: Mapping[str, EnvironmentReport]
+) -> None:
+    """An event that was dropped as a duplicate has its first delivery in the archive, however old:
+    the archive forgets nothing, and the window may have been longer when it was dropped."""
+    session.run(CREATE_LOGGED.format(log=log))
+    session.run(CREATE_KEPT.format(relation=relation))
+    sql = LOST_KEYS.format(log=log, limit=_LIMIT)
+    for environment, customer, name, key, count in session.rows(sql):
+        what = (
+            f"what {count} logged duplicates of customer {customer!r} named {name!r} with key "
+            f"{key!r} repeat"
+        )
+        reports[environment].expect(what, "archived", "missing")

@@ -21,7 +21,7 @@ from tallystick import limits
 from tallystick.archive.query import QueryEngine, Session
 from tallystick.clock import DAY
 from tallystick.errors import Unavailable
-from tallystick.inbox.inbox import Inbox
+from tallystick.inbox.inbox import Backlog, Inbox
 from tallystick.store import Store, Transaction
 from tallystick.verify.counters import verify_counters
 from tallystick.verify.record import Record, open_record, verify_record
@@ -62,6 +62,10 @@ class Snapshot:
     transaction: Transaction
     accepted: Mapping[str, int]
     waiting: Mapping[str, int]
+    backlog: Backlog
+    """What the inbox says that it holds."""
+    stored: Backlog
+    """What its requests add up to."""
 
 
 def verify(
@@ -97,11 +101,12 @@ def take_snapshot(state: Store, inbox_store: Store, inbox: Inbox) -> Iterator[Sn
         with ExitStack() as held:
             with inbox_store.reading() as reading:
                 accepted = inbox.accepted_in(reading)
+                backlog, stored = inbox.backlog_in(reading)
                 transaction = held.enter_context(state.reading())
                 if _folded(transaction) != before:
                     continue
                 waiting = inbox.waiting_after(reading, before)
-            yield Snapshot(transaction, accepted, waiting)
+            yield Snapshot(transaction, accepted, waiting, backlog, stored)
             return
     raise Unavailable("the server folds without a pause; try again")
 
@@ -131,6 +136,7 @@ def _ledger(session: Session, snapshot: Snapshot, record: Record) -> dict[str, E
         report.quarantined = quarantined.get(name, 0)
         report.discarded = total.discarded
         _check_ledger(report, total)
+        _check_backlog(report, snapshot)
     return reports
 
 
@@ -146,6 +152,13 @@ def _check_ledger(report: EnvironmentReport, total: Totals) -> None:
         report.duplicates - total.duplicate_reports,
     )
     report.expect("events in quarantine", total.quarantined, report.quarantined)
+
+
+def _check_backlog(report: EnvironmentReport, snapshot: Snapshot) -> None:
+    """The inbox is everyone's, so each environment is told."""
+    kept, stored = snapshot.backlog, snapshot.stored
+    report.expect("events of the inbox's backlog", stored.events, kept.events)
+    report.expect("bytes of the inbox's backlog", stored.bytes, kept.bytes)
 
 
 def _rows(session: Session, relation: str) -> dict[str, int]:
