@@ -87,6 +87,8 @@ class Span:
         Periods keep their anchor when a subscription is handed over, but the new holder's count
         nothing that came before.
         """
+        if since is None and until is None and resource == self.resource:
+            return self
         end = self.end if until is None else until if self.end is None else min(until, self.end)
         if since is None or since <= self.start:
             return replace(self, resource=resource, end=end)

@@ -43,20 +43,18 @@ SELECT_CUSTOMER = """
 SELECT body, archived_at, created_at FROM customers WHERE environment = ? AND id = ?
 """
 
-# What a customer holds now; held_from where it came from somebody else.
+# What a customer, or a resource of it, holds now (held_from is where it came from somebody else),
+# and what it held before that was handed over.
 SELECT_SUBSCRIPTIONS = """
 SELECT id, resource, product, plan, version, start_at, end_at, chain_start, restarts, body,
        held_from, NULL
-FROM subscriptions WHERE environment = ? AND customer = ? ORDER BY start_at, created_at, id
-"""
-
-# What a customer, or a resource of it, held before it was handed over.
-SELECT_TENURES = """
+FROM subscriptions WHERE environment = ? AND customer = ?
+UNION ALL
 SELECT id, tenure.resource, product, plan, version, start_at, end_at, chain_start, restarts, body,
        from_at, until_at
 FROM subscription_tenures AS tenure JOIN subscriptions
   ON subscriptions.environment = tenure.environment AND subscriptions.id = tenure.subscription
-WHERE tenure.environment = ? AND tenure.customer = ? ORDER BY from_at, id
+WHERE tenure.environment = ? AND tenure.customer = ?
 """
 
 # What a customer was granted beside its subscriptions, what has ended included.
@@ -180,8 +178,8 @@ def load_customer(
     if row is None:
         return None
     text, archived_at, created_at = cast("tuple[str, int | None, int]", row)
-    rows = transaction.all(SELECT_SUBSCRIPTIONS, environment, customer)
-    rows += transaction.all(SELECT_TENURES, environment, customer)
+    whose = (environment, customer)
+    rows = transaction.all(SELECT_SUBSCRIPTIONS, *whose, *whose)
     loaded = [_span(row, find) for row in rows]
     return CustomerRules(
         id=customer,
