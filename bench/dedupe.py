@@ -6,7 +6,8 @@ sift, write with fsync, add, and merges and ``tend`` between the batches. Each s
 of its own. Costs are nanoseconds per key sent, by the clock on the wall and as processor time,
 which a busy machine disturbs less: medians of the batches; means for merges and ``tend``, which run
 beside the hot path in production. Repeats come from the batch before, as retries do, or from
-anywhere in the window (``--repeats window``), which is the worst case.
+anywhere in the window (``--repeats window``), which is the worst case. ``python -m bench`` measures
+two sizes, with repeats from the batch before.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import multiprocessing
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ from tallystick.limits import (
 )
 
 BATCH_KEYS: Final = 20_000
+BATCHES: Final = 60
 REPEATS_SHARE: Final = 0.1
 SIZES: Final = (1_000_000, 10_000_000, 100_000_000)
 WARM_BATCHES: Final = 3
@@ -115,7 +117,7 @@ def build(folder: Path, keys: int, random: np.random.Generator) -> Scene:
         hi, lo = np.sort(_random_words(random, size)), _random_words(random, size)
         name = _next_name()
         bytes_ = write_run(folder / name, hi, lo)
-        sample = random.choice(size, max(1, size * SAMPLE_KEYS // keys), replace=False)
+        sample = random.choice(size, min(size, max(1, size * SAMPLE_KEYS // keys)), replace=False)
         known.append((hi[sample], lo[sample]))
         files.append(
             ManifestFile(
@@ -180,19 +182,26 @@ def measure(keys: int, batches: int, window: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def measure_each(
+    sizes: Iterable[int], batches: int = BATCHES, window: bool = False
+) -> list[dict[str, Any]]:
+    """``measure`` of each size, in a process of its own."""
+    results = []
+    for size in sizes:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            results.append(pool.apply(measure, (size, batches, window)))
+    return results
+
+
 def main() -> None:
     """Measure each size and print a table; ``--json`` prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="keys remembered")
-    parser.add_argument("--batches", type=int, default=60)
+    parser.add_argument("--batches", type=int, default=BATCHES)
     parser.add_argument("--repeats", choices=("recent", "window"), default="recent")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    results = []
-    for size in arguments.sizes:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            job = (size, arguments.batches, arguments.repeats == "window")
-            results.append(pool.apply(measure, job))
+    results = measure_each(arguments.sizes, arguments.batches, arguments.repeats == "window")
     print(json.dumps(results, indent=2) if arguments.json else _table(results))
 
 

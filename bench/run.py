@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import scene, servers
+from bench import dedupe, scene, servers
 from bench.load import EVENT_FEATURE, EVENT_NAME, Outcome, Plan, customer_name
 from bench.servers import Server
 
@@ -32,6 +32,8 @@ RESULTS = Path(__file__).parent / "results"
 BACKGROUND_EVENTS_PER_SECOND = 20_000
 PROBES = 40
 COUNTED_SECONDS_MAX = 600
+DEDUPE_KEYS = 1_000_000
+"""Remembered keys that the cost at more of them is compared with."""
 
 
 @dataclass
@@ -243,6 +245,23 @@ def _days_ago(days: int) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def dedupe_result(keys: int) -> Result:
+    """What finding duplicates costs with so many keys remembered, against a million; it needs no
+    server. Not measured yet."""
+    work = f"dedupe cost at {_short_whole(keys)} keys against {_short_whole(DEDUPE_KEYS)} keys"
+    return Result(work, "1.5×", "1.1×")
+
+
+def measure_dedupe(result: Result, keys: int) -> None:
+    """Fill the result in."""
+    print(f"  tallystick: {result.work}", file=sys.stderr)
+    few, many = dedupe.measure_each((DEDUPE_KEYS, keys))
+    before, after = (each["ns_per_key"]["wall"]["hot"] for each in (few, many))
+    result.tallystick = f"{after / before:.2f}×: {before:.0f} ns a key, then {after:.0f} ns"
+    result.details["tallystick"] = {"few": few, "many": many}
+    print(f"    {result.tallystick}", file=sys.stderr)
+
+
 # ------------------------------------------------------------------------------------- scenarios
 
 
@@ -272,6 +291,10 @@ def _short(number: float) -> str:
     if number >= 1_000_000:
         return f"{number / 1_000_000:.1f}M"
     return f"{number / 1000:.1f}k" if number >= 1000 else f"{number:.0f}"
+
+
+def _short_whole(number: int) -> str:
+    return f"{number // 1_000_000}M" if number % 1_000_000 == 0 else f"{number:,}"
 
 
 def scenarios(events_sent: int) -> tuple[Scenario, ...]:
@@ -305,7 +328,7 @@ def run(
     chosen = [scenario for scenario in scenarios(events_sent) if only in scenario.work]
     results = {s.work: Result(s.work, s.floor, s.aim) for s in chosen}
     for target, start in (("tallystick", servers.tallystick), ("home_made", servers.home_made)):
-        if target not in targets:
+        if target not in targets or not chosen:
             continue
         with start(workers) as server:
             print(f"setting up {target}", file=sys.stderr)
@@ -357,9 +380,17 @@ def main() -> None:
     parser.add_argument("--target", choices=["tallystick", "home_made"], action="append")
     parser.add_argument("--workers", type=int, default=1, help="HTTP processes of each server")
     parser.add_argument("--events", type=int, default=1_000_000, help="in the memory scenario")
+    parser.add_argument(
+        "--dedupe-keys", type=int, default=10_000_000, metavar="KEYS",
+        help="in the dedupe scenario; the budget is for 100,000,000: minutes, and 3 GB of disk",
+    )  # fmt: skip
     arguments = parser.parse_args()
     targets = tuple(arguments.target or ("tallystick", "home_made"))
     results = run(arguments.seconds, arguments.only, targets, arguments.events, arguments.workers)
+    deduped = dedupe_result(arguments.dedupe_keys)
+    if arguments.only in deduped.work and "tallystick" in targets:
+        measure_dedupe(deduped, arguments.dedupe_keys)
+        results.append(deduped)
     if not arguments.only:
         write(results, arguments.seconds)
     print(table(results))

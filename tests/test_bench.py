@@ -1,0 +1,39 @@
+"""The bench: what its rows say, for the part that needs no server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bench import dedupe, run
+
+
+def measured(keys: int, ns: float) -> dict[str, Any]:
+    """What a measurement of so many keys finds."""
+    return {"keys": keys, "ns_per_key": {"wall": {"hot": ns}, "cpu": {"hot": 1.0}}}
+
+
+def test_the_cost_of_dedupe_at_many_keys_is_a_row_against_a_million(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    costs = {1_000_000: 900.0, 100_000_000: 990.0}
+    monkeypatch.setattr(
+        dedupe, "measure_each", lambda sizes: [measured(size, costs[size]) for size in sizes]
+    )
+    row = run.dedupe_result(100_000_000)
+    assert (row.work, row.floor, row.aim) == (
+        "dedupe cost at 100M keys against 1M keys", "1.5×", "1.1×"
+    )  # fmt: skip
+    assert row.tallystick == "not measured"
+    run.measure_dedupe(row, 100_000_000)
+    assert row.tallystick == "1.10×: 900 ns a key, then 990 ns"
+    assert row.details["tallystick"]["many"]["keys"] == 100_000_000
+    assert row.tallystick in run.table([row])
+
+
+def test_it_is_measured_in_processes_of_their_own() -> None:
+    few, many = dedupe.measure_each((100_000, 200_000), batches=2)
+    assert (few["keys"], many["keys"]) == (100_000, 200_000)
+    for found in (few, many):
+        assert found["ns_per_key"]["wall"]["hot"] > 0
+        assert found["runs"] >= 8
