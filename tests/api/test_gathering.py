@@ -42,6 +42,8 @@ class Place:
         self.threads.append(threading.current_thread().name)
         if "broken" in asked:
             raise ValueError("broken")
+        if "ended" in asked:
+            raise SystemExit("ended")
         told: list[int | Exception] = []
         for name in asked:
             if name == "bad":
@@ -137,6 +139,12 @@ def test_when_the_work_fails_everyone_is_told_and_nothing_is_stored(place: Place
     assert [str(each) for each in told] == ["broken", "broken"]
     assert place.names() == []
     assert run(lambda: place.gathering.submit("after")) == 5
+
+
+def test_when_the_work_ends_the_process_nobody_waits_for_ever(place: Place) -> None:
+    told = run(lambda: all_of(*(place.gathering.submit(name) for name in ("a", "ended"))))
+    assert [type(each) for each in told] == [Unavailable] * 2
+    assert place.names() == []
 
 
 def test_light_work_is_done_on_the_loop_and_heavy_work_is_not(

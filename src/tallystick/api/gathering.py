@@ -113,8 +113,8 @@ class Gathering(Generic[Asked, Told]):
             with begun.filling() as transaction:
                 outcomes = self._work(transaction, [each.asked for each in group])
                 reach("group.before_commit")
-        except Exception as error:
-            self._tell(loop, group, error)
+        except BaseException as error:
+            self._tell(loop, group, _told_as(error))
         else:
             self._hand_over(loop, lambda _: self._commit(begun, outcomes), group)
 
@@ -141,8 +141,8 @@ class Gathering(Generic[Asked, Told]):
             outcomes: Sequence[Told | Exception] | Exception
             try:
                 outcomes = job(group)
-            except Exception as error:
-                outcomes = error
+            except BaseException as error:
+                outcomes = _told_as(error)
             with suppress(RuntimeError):  # the loop has ended; nobody is left to be told
                 loop.call_soon_threadsafe(self._tell, loop, group, outcomes)
 
@@ -182,3 +182,8 @@ class Gathering(Generic[Asked, Told]):
             else:
                 each.future.set_result(outcome)
         loop.call_soon(self._next, loop)
+
+
+def _told_as(error: BaseException) -> Exception:
+    """What callers are told, who must not wait for ever: also of what ends a process."""
+    return error if isinstance(error, Exception) else Unavailable(f"could not commit: {error}")
