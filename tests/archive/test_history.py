@@ -127,10 +127,36 @@ def test_a_reset_inside_a_bucket(reader: Reader) -> None:
     reader.subscribed("DAY", start, function="COUNT")
     reset = start + DAY
     reader.archive.add(Event(reset - 1), Event(reset), Event(reset + 1))
-    history = reader.read(reset - HOUR // 2, reset + HOUR // 2)
+    history = reader.read(reset - HOUR // 2, reset + 2 * HOUR)
     assert [(point.timestamp - reset, shown(point)) for point in history.series[0].points] == [
-        (-HOUR // 2, "2"), (0, "!"),
+        (-HOUR // 2, "2"), (0, "!"), (HOUR // 2, "2"), (HOUR // 2 * 3, "2"),
     ]  # fmt: skip
+
+
+def test_a_reset_inside_the_last_bucket_is_followed_by_what_is_used_since(reader: Reader) -> None:
+    """The bucket's own point, the reset, and the last point: what a check shows now."""
+    reader.subscribed("DAY", at("2026-01-01T06:00:00"), function="COUNT")
+    reset = at("2026-01-15T06:00:00")
+    times = (reset - DAY, reset - 1, reset, reset + 1, T0)
+    reader.archive.add(*(Event(Instant(time)) for time in times))
+    history = reader.read(reset - 10 * DAY, now=T0)
+    last = [(point.timestamp - reset, shown(point)) for point in history.series[0].points[-5:]]
+    today = -6 * HOUR
+    assert last == [(today - DAY, "1"), (-DAY, "!"), (today, "3"), (0, "!"), (0, "3")]
+    assert history.markers[-1] == Marker(reset, "PERIODIC_RESET")
+
+
+def test_a_series_ends_with_what_is_used_whenever_the_reset_was(reader: Reader) -> None:
+    reader.subscribed("HOUR", at("2026-01-01T00:20:00"), function="COUNT")
+    reader.archive.add(Event(T0), Event(T0 + HOUR // 2), Event(T0 + HOUR // 2 + 1))
+    for minute, used in ((19, "1"), (20, "0"), (21, "0"), (30, "1"), (59, "2")):
+        for days in (1, 8):
+            now = T0 + minute * HOUR // 60
+            (series,) = reader.read(now - days * DAY, now=now).series
+            assert not series.points[-1].is_reset_point
+            assert shown(series.points[-1]) == used
+            stamps = [point.timestamp for point in series.points]
+            assert stamps == sorted(stamps)
 
 
 def test_resets_of_a_back_dated_subscription_show_in_every_series(reader: Reader) -> None:

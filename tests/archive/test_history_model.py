@@ -51,7 +51,11 @@ def model(
         value = len(set(inside)) if function == "UNIQUE" else sum(inside)
         points.append((at_, Decimal(value), False))
         at_ = until
-    return sorted(points, key=lambda point: (point[0], not point[2]))
+    last = points[-1]
+    points.sort(key=lambda point: (point[0], not point[2]))
+    if points[-1][2]:
+        points.append((points[-1][0], last[1], False))
+    return points
 
 
 def plain(points: Sequence[Point]) -> list[tuple[int, Decimal, bool]]:

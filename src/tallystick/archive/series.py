@@ -8,6 +8,11 @@ that no rule covers, which is the same total that a rule without resets counts i
 (``usage.totals``). Leaves to others: reading the events (``history``), what a period is
 (``core.periods``).
 
+A reset is a point of 0 at its instant. One inside a bucket comes after that bucket's own point,
+which has the total reached after it: of a bucket that is over, the next point goes on from there.
+Nothing follows the last bucket, so there the total is told once more, at the instant of the reset:
+a series ends with what is used at its end, in the order told as in the order of time.
+
 The range is cut into cells, each within one bucket and one total. What the cells add up to gives
 every point.
 """
@@ -140,6 +145,8 @@ def frame_of(segments: Sequence[Segment], buckets: Buckets, *, uncovered_counts:
     slots: list[tuple[Instant, int | None]] = [(marker.timestamp, None) for marker in markers]
     slots += [(begin, bucket) for bucket, begin in enumerate(starts)]
     slots.sort(key=lambda slot: (slot[0], slot[1] is not None))
+    if slots[-1][1] is None:
+        slots.append((slots[-1][0], len(starts) - 1))
     check_points(len(slots))
     return Frame(buckets, _cells(stretches, starts, buckets.end), shown, markers, slots)
 
