@@ -51,6 +51,11 @@ def monthly(feature: str, usage_limit: int = 10, **more: Any) -> dict[str, Any]:
     return limit(feature, usage_limit, resetPeriod="MONTH", **more)
 
 
+def credits(currency: str = "coins") -> dict[str, Any]:
+    """Credits, which are stored and decide nothing."""
+    return {"id": currency, "type": "CREDIT", "amount": 1, "cadence": "MONTH"}
+
+
 class Desk:
     """Calls routes as the server does: one transaction each, undone whole when it fails."""
 
@@ -131,10 +136,19 @@ class Desk:
     def add_plan(
         self, plan: str, *items: dict[str, Any], product: str = "main", **more: Any
     ) -> None:
-        """A published plan that grants ``items``."""
+        """A published plan that grants ``items``, or else credits, which decide nothing."""
         self.post("plans", {"id": plan, "displayName": plan.title(), "productId": product} | more)
-        self.grant(plan, *items)
+        self.grant(plan, *(items or (credits(),)))
         self.publish(plan)
+
+    def add_addon(
+        self, addon: str, *items: dict[str, Any], product: str = "main", **more: Any
+    ) -> None:
+        """A published add-on that grants ``items``."""
+        body = {"id": addon, "displayName": addon.title(), "productId": product}
+        self.post("addons", body | more)
+        self.post(f"addons/{addon}/entitlements", {"entitlements": items or (credits(),)})
+        self.post(f"addons/{addon}/publish", {"migrationType": "NEW_CUSTOMERS"})
 
     def grant(self, plan: str, *items: dict[str, Any]) -> None:
         """Add to what the draft grants."""

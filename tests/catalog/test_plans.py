@@ -7,21 +7,62 @@ from typing import Any
 import pytest
 
 from tallystick.errors import BadInput, Conflict, NotFound, RequestError
-from tests.catalog.building import Desk, limit, monthly
+from tests.catalog.building import Desk, credits, limit, monthly
 
 
 def test_a_new_plan_is_a_draft(desk: Desk) -> None:
     desk.add_product()
     made = desk.post("plans", {"id": "basic", "displayName": "Basic", "productId": "main"})
     assert (made["status"], made["versionNumber"], made["entitlements"]) == ("DRAFT", 1, [])
+    desk.grant("basic", credits())
     desk.publish("basic")
     assert desk.get("plans/basic")["status"] == "PUBLISHED"
 
 
-def test_it_may_be_published_at_once(desk: Desk) -> None:
+def test_it_may_be_published_at_once_if_it_inherits(shop: Desk) -> None:
+    body = {"id": "pro", "displayName": "P", "productId": "main", "status": "PUBLISHED"}
+    with pytest.raises(BadInput):
+        shop.post("plans", body)
+    assert shop.post("plans", body | {"parentPlanId": "basic"})["status"] == "PUBLISHED"
+
+
+def test_a_draft_that_grants_nothing_is_not_published(desk: Desk) -> None:
     desk.add_product()
-    body = {"id": "basic", "displayName": "B", "productId": "main", "status": "PUBLISHED"}
-    assert desk.post("plans", body)["status"] == "PUBLISHED"
+    desk.post("plans", {"id": "basic", "displayName": "Basic", "productId": "main"})
+    with pytest.raises(BadInput):
+        desk.publish("basic")
+    assert desk.get("plans/basic")["status"] == "DRAFT"
+
+
+def test_no_plan_is_published_above_a_draft(shop: Desk) -> None:
+    shop.post("plans", {"id": "idea", "displayName": "Idea", "productId": "main"})
+    body = {"id": "pro", "displayName": "Pro", "productId": "main", "parentPlanId": "idea"}
+    shop.post("plans", body)
+    shop.grant("pro", monthly("calls"))
+    with pytest.raises(BadInput) as refused:
+        shop.publish("pro")
+    assert refused.value.code == "PlanCannotBePublishWhenBasePlanIsDraft"
+
+
+def test_entitlements_are_listed_in_their_order(shop: Desk) -> None:
+    shop.add_feature("seats")
+    shop.post("plans/basic/draft")
+    shop.grant("basic", limit("seats", order=2.5), credits())
+    shop.patch("plans/basic/entitlements/events", {"type": "FEATURE", "order": 1})
+    found = [one["id"] for one in shop.get("plans/basic/entitlements")]
+    assert found == ["events", "seats", "calls", "coins"]
+
+
+def test_drafts_drop_no_rules(shop: Desk) -> None:
+    changes = "SELECT count(*) FROM changes"
+    before = shop.rows(changes)
+    shop.post("plans/basic/draft")
+    shop.patch("plans/basic", {"displayName": "Basic!"})
+    shop.grant("basic", credits())
+    shop.delete("plans/basic/entitlements/coins")
+    assert shop.rows(changes) == before
+    shop.publish("basic")
+    assert shop.rows("SELECT what FROM changes ORDER BY seq DESC LIMIT 1") == [("plan:basic",)]
 
 
 def test_entitlements_of_a_draft(shop: Desk) -> None:

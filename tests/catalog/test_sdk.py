@@ -228,3 +228,59 @@ def test_a_new_subscription_grants_at_once(shop: Stigg) -> None:
     assert asked.access_denied_reason == "RequestedValuesMismatch"
     all_of_them = customers.retrieve_entitlements("acme").data.entitlements
     assert len(all_of_them) == 3
+
+
+def test_addons(shop: Stigg) -> None:
+    addons = shop.v1.addons
+    made = addons.create(
+        id="extra", display_name="Extra", product_id="main", max_quantity=3, pricing_type="PAID"
+    ).data
+    assert (made.status, made.version_number, made.max_quantity) == ("DRAFT", 1, 3)
+    added = addons.entitlements.create(
+        "extra",
+        entitlements=[
+            {"id": "tokens", "type": "FEATURE", "usage_limit": 20, "behavior": "Override"},
+            {"id": "coins", "type": "CREDIT", "amount": 1, "cadence": "YEAR"},
+        ],
+    ).data
+    assert [one.id for one in added] == ["tokens", "coins"]
+    changed = addons.entitlements.update("tokens", addon_id="extra", type="FEATURE", usage_limit=25)
+    assert changed.data.id == "tokens"
+    assert addons.entitlements.delete("coins", addon_id="extra").data.id == "coins"
+    assert [one.id for one in addons.entitlements.list("extra").data] == ["tokens"]
+    assert addons.publish("extra", migration_type="ALL_CUSTOMERS").data.task_id is None
+    assert addons.create_draft("extra").data.version_number == 2
+    price: Any = {"billing_period": "MONTHLY", "price": {"amount": 5.5, "currency": "usd"}}
+    model: Any = {"billing_model": "FLAT_FEE", "price_periods": [price]}
+    addons.update(
+        "extra", charges={"pricing_type": "PAID", "pricing_models": [model]}, metadata={"a": "b"}
+    )
+    assert addons.remove_draft("extra").data.id == "extra"
+    addons.create_draft("extra")
+    addons.update("extra", charges={"pricing_type": "PAID", "pricing_models": [model]})
+    addons.publish("extra", migration_type="NEW_CUSTOMERS")
+    (charge,) = addons.list_charges("extra")
+    assert charge.price is not None
+    assert (charge.price.amount, charge.billing_model) == (5.5, "FLAT_FEE")
+    assert [one.id for one in addons.list(product_id="main", status=["PUBLISHED"])] == ["extra"]
+    assert addons.archive("extra").data.status == "ARCHIVED"
+    with pytest.raises(NotFoundError) as refused:
+        addons.retrieve("none")
+    assert refused.value.body == {"message": "no add-on 'none'", "code": "AddonNotFound"}
+
+
+def test_charges_of_plans(shop: Stigg) -> None:
+    plans = shop.v1.plans
+    plans.create_draft("basic")
+    price: Any = {"billing_period": "ANNUALLY", "price": {"amount": 9}}
+    plans.update(
+        "basic",
+        charges={
+            "pricing_type": "PAID",
+            "pricing_models": [{"billing_model": "PER_UNIT", "price_periods": [price]}],
+            "overage_pricing_models": [{"feature_id": "tokens", "price_periods": [price]}],
+        },
+    )
+    plans.publish("basic", migration_type="NEW_CUSTOMERS")
+    assert [one.billing_model for one in plans.list_charges("basic")] == ["PER_UNIT"]
+    assert [one.feature_id for one in plans.list_overage_charges("basic")] == ["tokens"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tallystick.api import (
+    catalog_addons,
     catalog_customers,
     catalog_features,
     catalog_plans,
@@ -17,6 +18,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *catalog_products.ROUTES,
     *catalog_features.ROUTES,
     *catalog_plans.ROUTES,
+    *catalog_addons.ROUTES,
     *catalog_customers.ROUTES,
     *catalog_subscriptions.ROUTES,
 )

@@ -82,8 +82,8 @@ ROUTES: Final = (
         "`meter`, else by usage reports. A meter counts events of the past too.",
     ),
     Route(
-        method="GET", path="/api/v1/features", handler=page, access="client", page=True,
-        summary="List features", tag="Features", reply=FeatureReply,
+        method="GET", path="/api/v1/features", handler=page, access="client", runs="query",
+        page=True, summary="List features", tag="Features", reply=FeatureReply,
         description="In the order of creation.",
         query=(
             *PAGE_PARAMS,

@@ -12,7 +12,7 @@ from tallystick.api.pagination import (
     read_created_at,
     read_window,
 )
-from tallystick.catalog import effects, plans
+from tallystick.catalog import charges, effects, plans
 from tallystick.catalog.pages import of_items, page_of
 from tallystick.catalog.shapes.plans import (
     CreateEntitlements,
@@ -24,6 +24,7 @@ from tallystick.catalog.shapes.plans import (
     UpdatePlan,
 )
 from tallystick.catalog.shapes.replies import (
+    ChargeReply,
     CreditEntitlementReply,
     FeatureEntitlementReply,
     IdReply,
@@ -84,8 +85,7 @@ def create_draft(services: Services, transaction: Transaction, request: Request)
 
 def remove_draft(services: Services, transaction: Transaction, request: Request) -> Reply:
     """The id of the plan whose draft is gone."""
-    now = services.clock.now()
-    return Reply(plans.remove_draft(transaction, request.environment, request.args["id"], now))
+    return Reply(plans.remove_draft(transaction, request.environment, request.args["id"]))
 
 
 def publish(services: Services, transaction: Transaction, request: Request) -> Reply:
@@ -126,6 +126,18 @@ def remove_entitlement(services: Services, transaction: Transaction, request: Re
     return Reply(plans.remove_entitlement(transaction, *scope, services.clock.now()))
 
 
+def list_charges(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """What a plan costs, a page at a time."""
+    found = charges.listed(transaction, request.environment, "plan", request.args["id"])
+    return Reply(page_of(of_items(found), read_window(request.query)))
+
+
+def list_overage_charges(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """What a plan costs beyond its limits, a page at a time."""
+    found = charges.overage(transaction, request.environment, "plan", request.args["id"])
+    return Reply(page_of(of_items(found), read_window(request.query)))
+
+
 _ON_DRAFTS: Final = "Only a draft can be changed."
 
 ROUTES: Final = (
@@ -135,8 +147,8 @@ ROUTES: Final = (
         description="It begins as a draft, and can be subscribed to once it is published.",
     ),
     Route(
-        method="GET", path="/api/v1/plans", handler=page, access="client", page=True,
-        summary="List plans", tag="Plans", reply=PlanReply,
+        method="GET", path="/api/v1/plans", handler=page, access="client", runs="query",
+        page=True, summary="List plans", tag="Plans", reply=PlanReply,
         description="Each plan as published, or its draft if it never was. With `status`: the "
         "newest version of each of these statuses.",
         query=(
@@ -176,7 +188,19 @@ ROUTES: Final = (
         method="POST", path="/api/v1/plans/{id}/publish", handler=publish, runs="write",
         summary="Publish the draft", tag="Plans", body=PublishPlan, reply=TaskReply,
         description="`NEW_CUSTOMERS`: existing subscribers keep their version. `ALL_CUSTOMERS`: "
-        "they get the new one, from now on. Plans that inherit are published anew with it.",
+        "they get the new one, from now on. Plans that inherit are published anew with it. A "
+        "draft that grants nothing is refused.",
+    ),
+    Route(
+        method="GET", path="/api/v1/plans/{id}/charges", handler=list_charges, access="client",
+        page=True, summary="List what a plan costs", tag="Plans", reply=ChargeReply,
+        description="One for each price, as it was given. Nothing is billed.", query=PAGE_PARAMS,
+    ),
+    Route(
+        method="GET", path="/api/v1/plans/{id}/overage-charges", handler=list_overage_charges,
+        access="client", page=True, summary="List what a plan costs beyond its limits",
+        tag="Plans", reply=ChargeReply, query=PAGE_PARAMS,
+        description="One for each price, as it was given. Nothing is billed.",
     ),
     Route(
         method="GET", path="/api/v1/plans/{planId}/entitlements", handler=entitlements,

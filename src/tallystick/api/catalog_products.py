@@ -72,8 +72,8 @@ ROUTES: Final = (
         "of it replaces the active one.",
     ),
     Route(
-        method="GET", path="/api/v1/products", handler=page, access="client", page=True,
-        summary="List products", tag="Products", reply=ProductReply,
+        method="GET", path="/api/v1/products", handler=page, access="client", runs="query",
+        page=True, summary="List products", tag="Products", reply=ProductReply,
         description="In the order of creation.",
         query=(
             *PAGE_PARAMS,

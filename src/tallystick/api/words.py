@@ -16,6 +16,7 @@ TAGS: Final = {
     "Subscriptions": "Which plan a customer has, and since when.",
     "Products": "What is sold; a container of plans.",
     "Plans": "What a subscription grants.",
+    "Add-ons": "What a subscription may grant on top of its plan.",
     "Features": "What is granted and measured.",
     "Operations": "Running the server.",
 }
@@ -24,6 +25,8 @@ TAGS: Final = {
 PATH_WORDS: Final = {
     ("customers", "{id}"): "The customer's id.",
     ("features", "{id}"): "The feature's id.",
+    ("addons", "{addonId}"): "The add-on's id.",
+    ("addons", "{id}"): "The add-on's id.",
     ("plans", "{id}"): "The plan's id.",
     ("plans", "{planId}"): "The plan's id.",
     ("products", "{id}"): "The product's id.",
@@ -91,6 +94,7 @@ WORDS: Final = {
     "customers": "The customers to create.",
     "data": "The answer.",
     "defaultTrialConfig": "The trial that a subscription begins with unless it says otherwise.",
+    "dependencies": "The add-ons that a subscription must have beside this one.",
     "dependencyFeatureId": "A feature that the credits depend on; kept as it was given.",
     "description": "For people.",
     "dimensions": "Names and values that describe it; filters and groups refer to them.",
@@ -136,6 +140,7 @@ WORDS: Final = {
     "line1": "Of an address.",
     "line2": "Of an address.",
     "markers": "When usage was reset, and why.",
+    "maxQuantity": "How often a subscription may have the add-on; null is any number of times.",
     "message": "What is wrong, where, and what to do.",
     "metadata": "Names and values of your own.",
     "meter": "Which events are counted, and how; without one, usage is reported.",

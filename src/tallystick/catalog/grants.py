@@ -114,6 +114,11 @@ _FEATURE_FIELDS = (
 _CREDIT_FIELDS = ("amount", "cadence", "dependencyFeatureId")
 
 
+def in_order(items: Sequence[Body]) -> list[Body]:
+    """Entitlements as they are shown: by their ``order``, then those that have none, as added."""
+    return sorted(items, key=lambda item: (item.get("order") is None, item.get("order") or 0))
+
+
 def summary(items: Sequence[Body]) -> list[Body]:
     """Which entitlements there are."""
     return [{"id": item["id"], "type": item["type"]} for item in items]

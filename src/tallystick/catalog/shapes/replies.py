@@ -11,7 +11,13 @@ from typing import Any, Literal, TypedDict
 
 import msgspec
 
-from tallystick.catalog.shapes.common import Metadata, PricingType, ResetPeriod
+from tallystick.catalog.shapes.common import (
+    BillingPeriod,
+    CreditRate,
+    Metadata,
+    PricingType,
+    ResetPeriod,
+)
 from tallystick.catalog.shapes.features import (
     EnumValue,
     FeatureStatus,
@@ -19,7 +25,13 @@ from tallystick.catalog.shapes.features import (
     MeterType,
     UnitTransformation,
 )
-from tallystick.catalog.shapes.plans import Behavior, Cadence, TrialConfig, Widget
+from tallystick.catalog.shapes.plans import (
+    Behavior,
+    Cadence,
+    GrantCadence,
+    TrialConfig,
+    Widget,
+)
 from tallystick.catalog.shapes.products import ProductSettings, UsageResetCutoffRule
 from tallystick.core.meters import Meter
 
@@ -97,6 +109,49 @@ class PlanReply(TypedDict):
     entitlements: list[ItemReply]
     createdAt: datetime
     updatedAt: datetime
+
+
+class AddonReply(TypedDict):
+    """A version of an add-on."""
+
+    id: str
+    productId: str
+    versionNumber: int
+    status: Literal["DRAFT", "PUBLISHED", "ARCHIVED"]
+    isLatest: bool
+    displayName: str
+    description: str | None
+    billingId: str | None
+    dependencies: list[str] | None
+    maxQuantity: int | None
+    metadata: Metadata
+    pricingType: PricingType | None
+    charges: dict[str, Any] | None
+    entitlements: list[ItemReply]
+    createdAt: datetime
+    updatedAt: datetime
+
+
+class ChargeReply(TypedDict):
+    """A price of a plan or an add-on; nothing is billed."""
+
+    id: str
+    billingCadence: Literal["RECURRING", "ONE_OFF"]
+    billingModel: Literal["FLAT_FEE", "MINIMUM_SPEND", "PER_UNIT", "USAGE_BASED", "CREDIT_BASED"]
+    billingPeriod: BillingPeriod
+    billingCountryCode: str | None
+    billingId: str | None
+    blockSize: Decimal | None
+    creditGrantCadence: GrantCadence | None
+    creditRate: CreditRate | None
+    featureId: str | None
+    maxUnitQuantity: int | None
+    minUnitQuantity: int | None
+    price: dict[str, Any] | None
+    tiers: list[dict[str, Any]] | None
+    tiersMode: Literal["VOLUME", "GRADUATED"] | None
+    topUpCustomCurrencyId: str | None
+    createdAt: datetime
 
 
 class ResetReply(TypedDict):
