@@ -187,6 +187,8 @@ RULES_PACKAGES_MAX: Final = 5_000
 RULES_ENVIRONMENTS_MAX: Final = 256
 RULES_CHANGES_FOLLOWED_MAX: Final = 10_000
 """Changes a cache follows one by one; after more of them it starts anew."""
+RECALCULATED_TOGETHER_MAX: Final = 10_000
+"""Customers, resources and features whose reports one recalculation has in memory at once."""
 METERS_COMPILED_MAX: Final = 4_096
 """Meters whose SQL one process keeps."""
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from decimal import Decimal
 
+import pytest
+
+from tallystick import limits
+from tallystick.archive.query import QueryEngine, Session
 from tallystick.ingest.usage import UsageItem
 from tallystick.usage.report import report_usages
 from tests.catalog.building import Desk, limit, meter, monthly
@@ -114,9 +119,9 @@ def test_limits_move_events_where_they_decide_between_subscriptions(desk: Desk) 
     assert desk.recounts() == [("events", "")]
 
 
-def report(desk: Desk, value: int) -> None:
+def report(desk: Desk, value: int, customer: str = "acme") -> None:
     item = UsageItem(
-        customer="acme", feature="calls", resource="", value=Decimal(value), behavior="DELTA",
+        customer=customer, feature="calls", resource="", value=Decimal(value), behavior="DELTA",
         created_at=None, key=None, dimensions="{}",
     )  # fmt: skip
     now = desk.services.clock.now()
@@ -154,3 +159,56 @@ def test_reported_usage_is_placed_anew_for_all_subscribers(shop: Desk) -> None:
     start = shop.counted_from("calls", "2026-01-12T18:00:00")
     assert start is not None
     assert counted(shop)[start] == "2"
+
+
+def test_the_record_is_read_once_for_all_subscribers(
+    shop: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write lock is held meanwhile. In lots of two, because memory is bounded too."""
+    monkeypatch.setattr(limits, "RECALCULATED_TOGETHER_MAX", 2)
+    sessions: list[QueryEngine] = []
+    begin = QueryEngine.session
+
+    def watched(engine: QueryEngine) -> AbstractContextManager[Session]:
+        sessions.append(engine)
+        return begin(engine)
+
+    monkeypatch.setattr(QueryEngine, "session", watched)
+    for customer in "abcde":
+        shop.add_customer(customer)
+        shop.subscribe("basic", customer)
+    shop.move("2026-01-12T06:00:00")
+    for value, customer in enumerate("abcd", 1):
+        report(shop, value, customer)
+    shop.move("2026-01-12T18:00:00")
+    report(shop, 10, "a")
+    shop.renew("basic", "ALL_CUSTOMERS", calls={"resetPeriod": "DAY"})
+    assert len(sessions) == 1
+    assert shop.rows("SELECT customer, sum FROM counters ORDER BY customer, period_start") == [
+        ("a", "1"), ("a", "10"), ("b", "2"), ("c", "3"), ("d", "4"),
+    ]  # fmt: skip
+
+
+def test_publishing_reads_no_record_of_those_who_reported_nothing_that_moved(
+    shop: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.add_feature("seats")
+    shop.post("plans/basic/draft")
+    shop.grant("basic", limit("seats"))
+    shop.publish("basic")
+    shop.subscribe("basic")
+    report(shop, 5)
+    monkeypatch.setattr(QueryEngine, "session", None)
+    shop.renew("basic", "ALL_CUSTOMERS", seats={"resetPeriod": "DAY"})
+    assert list(counted(shop).values()) == ["5"]
+
+
+def test_reported_usage_of_what_begins_later_is_placed_by_the_version_of_then(shop: Desk) -> None:
+    shop.add_plan("life", limit("calls", 5))
+    shop.subscribe("life", startDate="2026-02-01T00:00:00Z")
+    shop.move("2026-01-12")
+    shop.renew("life", "NEW_CUSTOMERS", calls={"resetPeriod": "DAY"})
+    report(shop, 5)
+    shop.move("2026-02-01T06:00:00")
+    report(shop, 2)
+    assert sorted(counted(shop).values()) == ["2", "5"]

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from tallystick.core.periods import LIFETIME, Period, period_at
 from tallystick.entitlements.rules import Rules
 from tallystick.folder import DataFolder
 from tallystick.store import Transaction
-from tallystick.usage.recalculate import placed_reports, recalculate_reports
+from tallystick.usage.recalculate import placed_reports, recalculate_moved
 from tests.usage.building import (
     DEFAULT,
     NOW,
@@ -41,16 +40,18 @@ class Desk:
     """A scene, and what a change of rules needs besides."""
 
     scene: Scene
-    services: Any
+    folder: Path
+    queries: Any
 
     def change(self, *changes: Any, customer: str = "acme") -> None:
         """Change rules and recalculate, in one transaction, as the catalog does."""
         with self.scene.store.writing() as transaction:
             self.scene.rules.refresh(transaction)
-            before = placed_reports(transaction, self.scene.rules, DEFAULT, customer)
+            before = placed_reports(transaction, self.scene.rules, DEFAULT, [customer])
             for change in changes:
                 change(transaction)
-            recalculate_reports(self.services, transaction, DEFAULT, customer, before)
+            rules = Rules(self.scene.store)
+            recalculate_moved(self.queries, self.folder, transaction, DEFAULT, before, rules)
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     scene.add_plan("nothing")
     scene.add_customer()
     engine = QueryEngine(tmp_path)
-    yield Desk(scene, SimpleNamespace(state=scene.store, queries=engine, folder=folder))
+    yield Desk(scene, tmp_path, engine)
     engine.close()
 
 
@@ -156,13 +157,13 @@ def test_other_customers_and_event_fed_counters_stay(desk: Desk) -> None:
 def test_a_change_that_moves_nothing_reads_no_record(desk: Desk) -> None:
     desk.scene.subscribe("monthly")
     desk.scene.report(usage(5))
-    desk.services.queries = None
+    desk.queries = None
     desk.change(ending("monthly", NOW), starting("monthly", NOW, chain=START))
     assert totals(desk.scene) == {("", "calls", START): "5"}
 
 
 def test_customers_who_never_reported_cost_nothing(desk: Desk) -> None:
-    desk.services.queries = None
+    desk.queries = None
     desk.change(starting("monthly", START))
 
 

@@ -91,8 +91,8 @@ def remove_draft(services: Services, transaction: Transaction, request: Request)
 def publish(services: Services, transaction: Transaction, request: Request) -> Reply:
     """Done when it returns, so there is no task to follow."""
     migration, now = request.read(PublishPlan).migration_type, services.clock.now()
-    scope = (request.environment, request.args["id"])
-    effects.publish(services, transaction, *scope, migration, now)
+    plan = request.args["id"]
+    effects.publish(services, transaction, request.environment, "plan", plan, migration, now)
     return Reply({"taskId": None})
 
 

@@ -1,30 +1,33 @@
 """Reported usage, counted anew when a rule changed: in the transaction of the change.
 
-Owns: which totals of a customer a change of rules can have moved, and rebuilding them from the
-record (the archive's reports and those that wait, one snapshot). Promises: when the change commits,
-every counter fed by reports is what the new rules make of the record; a change that moved nothing
-costs one look at the customer's counters.
+Owns: which totals a change of rules can have moved, and rebuilding them from the record (the
+archive's reports and those that wait, one snapshot). Promises: when the change commits, every
+counter fed by reports is what the new rules make of the record; a change that moved nothing costs
+one look at the counters of whom it concerns; however many customers it concerns, the record is read
+once, because the write lock is held meanwhile.
 
 Use it in three steps, inside one write transaction::
 
-    before = placed_reports(transaction, rules, environment, customer)
+    before = placed_reports(transaction, rules, environment, customers)
     ...                                                     # change the rules
-    recalculate_reports(services, transaction, environment, customer, before)
+    recalculate_moved(queries, folder, transaction, environment, before, changed_rules)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tallystick import limits
 from tallystick.archive.manifest import live_files
-from tallystick.archive.query import Session
+from tallystick.archive.query import QueryEngine, Session
 from tallystick.archive.relation import paths_of
-from tallystick.archive.reports import load_waiting_of, usage_sql
+from tallystick.archive.reports import load_waiting, load_waiting_of, usage_sql
 from tallystick.clock import HOUR
 from tallystick.core.numbers import canonical_text
 from tallystick.core.parts import Part
@@ -35,159 +38,196 @@ from tallystick.store import Transaction
 from tallystick.usage.counters import CounterKey, write_counters
 from tallystick.usage.totals import Account, open_account
 
-if TYPE_CHECKING:
-    from tallystick.app import Services
 
-Scope: TypeAlias = tuple[str, str]
-"""(resource, feature) of a customer; the resource is '' for the customer itself."""
+class Scope(NamedTuple):
+    """Whose usage of what; the resource is '' for the customer itself."""
+
+    customer: str
+    resource: str
+    feature: str
+
 
 Placed: TypeAlias = Mapping[Scope, tuple[Segment, ...]]
 """By scope that has counted reports: the segments they are counted by."""
 
 # What was ever counted for a customer; fed by events or by reports.
 COUNTED_SCOPES: Final = """
-SELECT DISTINCT resource, feature FROM counters WHERE environment = ? AND customer = ?
+SELECT DISTINCT customer, resource, feature FROM counters WHERE environment = ? AND customer = ?
 """
 
 DELETE_COUNTERS: Final = """
 DELETE FROM counters WHERE environment = ? AND customer = ? AND resource = ? AND feature = ?
 """
 
-# A customer's reports on some features; formatted with the relation of all reports.
+# The reports of the scopes in ``moving``; formatted with the relation of all reports. That names
+# lie between the first and the last is said beside, because files can be left out by it.
 CREATE_MINE: Final = """
 CREATE OR REPLACE TEMP TABLE mine AS
-SELECT coalesce(resource, '') AS resource, feature, epoch_us(event_time) AS happened, value
-FROM ({usage}) WHERE environment = ? AND customer = ? AND list_contains(?, feature)
+SELECT moving.scope, epoch_us(reports.event_time) AS happened, reports.value
+FROM ({usage}) AS reports JOIN moving
+  ON moving.customer = reports.customer AND moving.resource = coalesce(reports.resource, '')
+ AND moving.feature = reports.feature
+WHERE reports.environment = ? AND reports.customer BETWEEN ? AND ?
 """
 
 RANGES: Final = """
-SELECT resource, feature, min(happened), max(happened), count(*) FROM mine GROUP BY ALL
+SELECT scope, min(happened), max(happened), count(*) FROM mine
+WHERE scope >= ? AND scope < ? GROUP BY scope
 """
 
 # The first and last of the reports in each hour that has some, in order of scope and time.
 HOURS: Final = f"""
-SELECT sought.scope, min(happened), max(happened)
-FROM mine JOIN sought ON mine.resource = sought.resource AND mine.feature = sought.feature
-GROUP BY sought.scope, happened // {HOUR} ORDER BY 1, 2
+SELECT mine.scope, min(happened), max(happened)
+FROM mine JOIN sought ON mine.scope = sought.scope
+GROUP BY mine.scope, happened // {HOUR} ORDER BY 1, 2
 """
 
 # Totals by counter: each report belongs to the last start at or before it.
 TOTALS: Final = """
-SELECT starts.scope, starts.counter, count(*), sum(mine.value)
-FROM mine ASOF JOIN starts
-  ON mine.resource = starts.resource AND mine.feature = starts.feature
- AND mine.happened >= starts.since
+SELECT starts.scope, starts.counter, count(*), sum(these.value)
+FROM (SELECT * FROM mine WHERE scope >= ? AND scope < ?) AS these ASOF JOIN starts
+  ON these.scope = starts.scope AND these.happened >= starts.since
 GROUP BY ALL
 """
 
 
-def placed_reports(
-    transaction: Transaction, rules: Rules, environment: str, customer: str
-) -> Placed:
-    """By what segments a customer's reports are counted, as ``rules`` knows them now."""
+def counted_scopes(
+    transaction: Transaction, rules: Rules, environment: str, customers: Iterable[str]
+) -> Iterator[Scope]:
+    """What was reported and counted for these customers."""
     features = rules.features(transaction, environment)
-    rows = cast("list[Scope]", transaction.all(COUNTED_SCOPES, environment, customer))
+    for customer in customers:
+        rows = transaction.all(COUNTED_SCOPES, environment, customer)
+        for scope in (Scope(*row) for row in cast("list[tuple[str, str, str]]", rows)):
+            if scope.feature in features and features[scope.feature].fed_by == "reports":
+                yield scope
+
+
+def placed_reports(
+    transaction: Transaction, rules: Rules, environment: str, customers: Iterable[str]
+) -> Placed:
+    """By what segments the reports of customers are counted, as ``rules`` knows them now."""
     return {
-        (resource, feature): rules.segments(transaction, environment, customer, resource, feature)
-        for resource, feature in rows
-        if feature in features and features[feature].fed_by == "reports"
+        scope: rules.segments(transaction, environment, *scope)
+        for scope in counted_scopes(transaction, rules, environment, customers)
     }
 
 
-def recalculate_reports(
-    services: Services,
+def recalculate_moved(
+    queries: QueryEngine,
+    folder: Path,
     transaction: Transaction,
     environment: str,
-    customer: str,
     before: Placed,
-    rules: Rules | None = None,
+    rules: Rules,
 ) -> None:
-    """Make the counters fed by reports what the changed rules make of the record.
+    """Recalculate what other segments count now than ``before``; see ``recalculate``."""
+    moved = [
+        scope
+        for scope, segments in before.items()
+        if rules.segments(transaction, environment, *scope) != segments
+    ]
+    recalculate(queries, folder, transaction, environment, moved, rules)
 
-    ``rules`` know the change (and are thrown away: it is not committed yet); they are loaded where
-    none are given. Raises what ``QueryEngine.session`` raises; the change cannot be made then, try
+
+def recalculate(
+    queries: QueryEngine,
+    folder: Path,
+    transaction: Transaction,
+    environment: str,
+    scopes: Sequence[Scope],
+    rules: Rules,
+) -> None:
+    """Make the counters of scopes fed by reports what the changed rules make of the record.
+
+    ``folder`` is the data folder. ``rules`` know the change (and are thrown away: it is not
+    committed yet). Raises what ``QueryEngine.session`` raises; the change cannot be made then, try
     again later.
     """
-    if not before:
+    if not scopes:
         return
-    rules = rules or Rules(services.state)
-    after = placed_reports(transaction, rules, environment, customer)
-    moved = [scope for scope, segments in after.items() if before.get(scope) != segments]
-    if not moved:
-        return
-    features = rules.features(transaction, environment)
-    accounts = {
-        scope: open_account(transaction, rules, environment, customer, scope[0], features[scope[1]])
-        for scope in moved
-    }
-    with services.queries.session() as session:
-        _load(session, services, transaction, environment, customer, moved)
-        counted = list(_count(session, accounts))
-    for resource, feature in moved:
-        transaction.run(DELETE_COUNTERS, environment, customer, resource, feature)
-    write_counters(transaction, counted)
+    with queries.session() as session:
+        _load(session, folder, transaction, environment, scopes)
+        for first in range(0, len(scopes), limits.RECALCULATED_TOGETHER_MAX):
+            part = scopes[first : first + limits.RECALCULATED_TOGETHER_MAX]
+            accounts = _accounts(transaction, rules, environment, part, first)
+            counted = list(_count(session, accounts))
+            transaction.run_many(DELETE_COUNTERS, ((environment, *scope) for scope in part))
+            write_counters(transaction, counted)
 
 
 def _load(
     session: Session,
-    services: Services,
+    folder: Path,
     transaction: Transaction,
     environment: str,
-    customer: str,
     scopes: Sequence[Scope],
 ) -> None:
-    """Make the table ``mine``: every report that may have moved."""
-    names = sorted({feature for _, feature in scopes})
-    load_waiting_of(session, transaction, environment, customer, names)
-    paths = paths_of(services.folder.path, live_files(transaction, "archive", "usage"))
-    session.run(CREATE_MINE.format(usage=usage_sql(paths)), [environment, customer, names])
+    """Make the table ``mine``: every report that may have moved, by the number of its scope."""
+    customers = {scope.customer for scope in scopes}
+    if len(customers) == 1:
+        names = {scope.feature for scope in scopes}
+        load_waiting_of(session, transaction, environment, scopes[0].customer, names)
+    else:
+        load_waiting(session, transaction)
+    session.table("moving", {
+        "scope": np.arange(len(scopes), dtype=np.int64),
+        **{name: np.array([getattr(scope, name) for scope in scopes], object)
+           for name in Scope._fields},
+    })  # fmt: skip
+    paths = paths_of(folder, live_files(transaction, "archive", "usage"))
+    values = [environment, min(customers), max(customers)]
+    session.run(CREATE_MINE.format(usage=usage_sql(paths)), values)
 
 
-def _count(
-    session: Session, accounts: Mapping[Scope, Account]
-) -> Iterator[tuple[CounterKey, Part]]:
-    """What the reports add up to, by counter."""
-    scopes = list(accounts)
-    ranges = _ranges(session, accounts, scopes)
+def _accounts(
+    transaction: Transaction,
+    rules: Rules,
+    environment: str,
+    scopes: Sequence[Scope],
+    first: int,
+) -> dict[int, Account]:
+    """By the number of their scope; ``first`` is that of the first."""
+    features = rules.features(transaction, environment)
+    return {
+        number: open_account(
+            transaction, rules, environment, scope.customer, scope.resource, features[scope.feature]
+        )
+        for number, scope in enumerate(scopes, first)
+    }
+
+
+def _count(session: Session, accounts: Mapping[int, Account]) -> Iterator[tuple[CounterKey, Part]]:
+    """What the reports of some scopes add up to, by counter; their numbers have no gap."""
+    between = [min(accounts), max(accounts) + 1]
+    ranges = {
+        number: Range(accounts[number].segments, *found)
+        for number, *found in session.rows(RANGES, between)
+    }
 
     def look(numbers: list[int]) -> Iterator[tuple[int, ...]]:
-        session.table("sought", _columns(numbers, [scopes[number] for number in numbers]))
+        session.table("sought", {"scope": np.array(numbers, np.int64)})
         yield from session.rows(HOURS)
 
     starts = [
         (number, since, counter)
         for number, periods in periods_of_keys(ranges, look)
-        for since, counter in _starts(accounts[scopes[number]], ranges[number], periods)
+        for since, counter in _starts(accounts[number], ranges[number], periods)
     ]
     if not starts:
         return
-    numbers, since, counters = zip(*starts, strict=True)
-    session.table("starts", _columns(numbers, [scopes[number] for number in numbers]) | {
-        "since": np.array(since, np.int64), "counter": np.array(counters, np.int64),
-    })  # fmt: skip
-    for number, counter, count, total in session.rows(TOTALS):
-        key = accounts[scopes[number]].counter(None)._replace(period_start=counter)
+    session.table("starts", _columns(starts))
+    for number, counter, count, total in session.rows(TOTALS, between):
+        key = accounts[number].counter(None)._replace(period_start=counter)
         yield key, Part(count, Decimal(canonical_text(total)))
 
 
-def _ranges(
-    session: Session, accounts: Mapping[Scope, Account], scopes: Sequence[Scope]
-) -> dict[int, Range]:
-    """The reports of each scope that has some, by its number."""
-    found = {(resource, feature): range_ for resource, feature, *range_ in session.rows(RANGES)}
+def _columns(starts: Sequence[tuple[int, int, int]]) -> dict[str, NDArray[Any]]:
+    """Starts of periods as a relation."""
+    names = ("scope", "since", "counter")
     return {
-        number: Range(accounts[scope].segments, *found[scope])
-        for number, scope in enumerate(scopes)
-        if scope in found
-    }
-
-
-def _columns(numbers: Sequence[int], scopes: Sequence[Scope]) -> dict[str, NDArray[Any]]:
-    """Scopes as a relation."""
-    return {
-        "scope": np.array(numbers, np.int64),
-        "resource": np.array([resource for resource, _ in scopes], object),
-        "feature": np.array([feature for _, feature in scopes], object),
+        name: np.array(column, np.int64)
+        for name, column in zip(names, zip(*starts, strict=True), strict=True)
     }
 
 
