@@ -10,11 +10,12 @@ from contextlib import suppress
 import pytest
 
 from tallystick import limits
-from tallystick.errors import Unavailable
+from tallystick.errors import DamagedData, Unavailable
 from tallystick.store import Begun, Store, Transaction
 from tests.store.engines import Engine
 
 ADD = "INSERT INTO environments (environment, created_at) VALUES (?, ?)"
+FORGET = "DELETE FROM environments WHERE environment = ?"
 NAMES = "SELECT environment FROM environments ORDER BY environment"
 ADD_CHANGE = "INSERT INTO changes (environment, customer, made_at, token) VALUES (?, '', 0, 0)"
 
@@ -45,7 +46,8 @@ def in_thread(run: object) -> threading.Thread:
 def test_statements_answer_with_rows_and_counts(store: Store) -> None:
     with store.writing() as transaction:
         assert transaction.run(ADD, "a", 1) == 1
-        transaction.run_many(ADD, [("b", 2), ("c", 2**62)])
+        assert transaction.run_many(ADD, [("b", 2), ("c", 2**62)]) == 2
+        assert transaction.run_many(ADD, []) == 0
         assert transaction.one("SELECT created_at FROM environments WHERE environment = 'c'") == (
             2**62,
         )
@@ -54,6 +56,15 @@ def test_statements_answer_with_rows_and_counts(store: Store) -> None:
         assert transaction.all(NAMES) == [("a",), ("b",), ("c",)]
         assert transaction.run("UPDATE environments SET created_at = 0") == 3
         assert transaction.run("DELETE FROM environments WHERE environment = ?", "z") == 0
+        assert transaction.run_many(FORGET, [("a",), ("z",), ("b",)]) == 2
+
+
+def test_a_broken_constraint_is_told_as_damaged_data_and_undone(store: Store) -> None:
+    add(store, "a")
+    with pytest.raises(DamagedData, match="contradicts"):
+        add(store, "b", "a")
+    with store.reading() as transaction:
+        assert transaction.all(NAMES) == [("a",)]
 
 
 def test_values_come_back_as_they_went_in(store: Store) -> None:

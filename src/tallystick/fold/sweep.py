@@ -29,7 +29,18 @@ WHERE counters.id > ? AND counters.id <= ?
        OR counters.generation < coalesce(of_customer.generation, 0))
 """
 
-DELETE = "DELETE FROM counters WHERE id = ?"
+# A number that was freed since it was read may be another counter's by now: asked again.
+DELETE = """
+DELETE FROM counters
+WHERE id = ?
+  AND (generation < (SELECT generation FROM features
+                     WHERE features.environment = counters.environment
+                       AND features.id = counters.feature)
+       OR generation < (SELECT generation FROM customer_generations AS of_customer
+                        WHERE of_customer.environment = counters.environment
+                          AND of_customer.customer = counters.customer
+                          AND of_customer.feature = counters.feature))
+"""
 
 
 class Sweeper:

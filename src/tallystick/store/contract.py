@@ -10,6 +10,8 @@ is written twice. What differs between engines is here, as promises:
 * ``reading()`` is one snapshot; it never waits for a writer and never makes one wait.
 * A store that cannot take it now (disk full, locked, gone) raises ``Unavailable`` within a bounded
   wait, and works again without a restart when the cause is gone.
+* A row that breaks a constraint raises ``DamagedData``: who writes knows, in the transaction, what
+  is stored, so something stored or remembered is not what it ought to be.
 * Row ids of tables declared with ``AUTOINCREMENT`` are never reused, and become visible in order.
 
 ``tests/store/`` holds the suite that every implementation passes.
@@ -46,8 +48,8 @@ class Transaction(Protocol):
         """Insert one row and return its generated id."""
         ...
 
-    def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
-        """Run one statement for each row of values."""
+    def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> int:
+        """Run one statement for each row of values; returns how many rows they changed in all."""
         ...
 
     def part(self) -> AbstractContextManager[None]:

@@ -51,8 +51,8 @@ class SqliteTransaction:
         assert row_id is not None
         return row_id
 
-    def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
-        self._connection.executemany(sql, rows)
+    def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> int:
+        return max(0, self._connection.executemany(sql, rows).rowcount)
 
     @contextmanager
     def part(self) -> Iterator[None]:
@@ -298,7 +298,7 @@ def _ours(error: sqlite3.DatabaseError, path: Path) -> Exception:
     """What callers know the error as; itself when it is a mistake of the statement."""
     code = _primary_code(error)
     if isinstance(error, sqlite3.IntegrityError):
-        return error
+        return DamagedData(f"{path.name} contradicts what is to be written: {error}")
     if code in _DAMAGED:
         return DamagedData(f"{path}: {error}; restore it from a backup")
     if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:

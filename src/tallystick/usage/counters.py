@@ -6,11 +6,12 @@ features fed by events, the report transaction those of features fed by reports.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple, cast
 
 from tallystick.core.parts import Part
+from tallystick.errors import DamagedData
 from tallystick.store import Row, Transaction, Value
 from tallystick.store.many_rows import for_many, run_rows
 
@@ -88,8 +89,18 @@ def insert_counter(transaction: Transaction, key: CounterKey, part: Part) -> int
 
 def rewrite_counters(transaction: Transaction, parts: Iterable[tuple[int, Part]]) -> None:
     """Set counters that have a row to what they hold from now on, by its number."""
-    rows = ((*row_of_part(part), row_id) for row_id, part in parts)
-    transaction.run_many(REWRITE_COUNTER, rows)
+    rewrite_rows(transaction, [(*row_of_part(part), row_id) for row_id, part in parts])
+
+
+def rewrite_rows(transaction: Transaction, rows: Sequence[Row]) -> None:
+    """``rewrite_counters`` of rows of values, the counter's number last.
+
+    Raises ``DamagedData`` when one of them is gone: whoever remembers it, as the fold does, must
+    begin anew with what is stored.
+    """
+    changed = transaction.run_many(REWRITE_COUNTER, rows)
+    if changed != len(rows):
+        raise DamagedData(f"{len(rows) - changed} of {len(rows)} counters to be written are gone")
 
 
 def part_of_row(row: Row) -> Part:
