@@ -119,16 +119,16 @@ def histories(draw: st.DrawFn, granted: st.SearchStrategy[Entitlement] = GRANTS)
 
 
 @st.composite
-def promos(draw: st.DrawFn, granted: st.SearchStrategy[Entitlement] = GRANTS) -> list[Grant]:
+def promos(draw: st.DrawFn, least: int = 0) -> list[Grant]:
     """Promotional entitlements that follow each other, each perhaps in the place of the last."""
     found: list[Grant] = []
-    edges = sorted(draw(st.sets(DAYS, max_size=4)))
+    edges = sorted(draw(st.sets(DAYS, min_size=least, max_size=4)))
     for number, start in enumerate(edges):
         later = [*edges[number + 1 :], None]
         end = later[0] if draw(st.booleans()) else draw(st.sampled_from(later))
         last = found[-1] if found else None
         follows = last is not None and last.end == start and draw(st.booleans())
-        entitlement = draw(granted)
+        entitlement = draw(GRANTS)
         found.append(
             Grant(
                 f"promo-{number}", entitlement.feature, start, end,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.clock import DAY, Instant
@@ -221,14 +221,14 @@ def test_the_order_of_lists_and_entries_does_not_matter(
     assert phases(terms(addons=shuffled), PLAN) == before
 
 
-@given(HISTORIES, DAYS)
+@given(HISTORIES, LISTS, DAYS)
 def test_to_say_again_what_holds_changes_nothing(
-    history: list[tuple[Instant, list[AddonHeld]]], again: Instant
+    later: list[tuple[Instant, list[AddonHeld]]], first: list[AddonHeld], again: Instant
 ) -> None:
     """A history of add-ons may be cut at any instant."""
-    earlier = [entry for entry in history if entry[0] < again]
-    assume(earlier and all(made_at != again for made_at, _ in history))
-    repeated = (again, max(earlier, key=lambda entry: entry[0])[1])
+    history = [(day(-9), first), *(entry for entry in later if entry[0] != again)]
+    held = max((entry for entry in history if entry[0] < again), key=lambda entry: entry[0])
+    repeated = (again, held[1])
     assert phases(terms(addons=[*history, repeated]), PLAN) == phases(terms(addons=history), PLAN)
 
 
