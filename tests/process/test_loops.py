@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from tallystick import limits
+from tallystick.backoff import backoff_seconds
 from tallystick.errors import Unavailable
-from tallystick.process.loops import backoff_seconds, run_steps
+from tallystick.process.loops import run_steps
 
 
 class Waits(threading.Event):

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 from tallystick import limits
+from tallystick.backoff import backoff_seconds
 from tallystick.fold.attempts import Attempts, Isolation
 from tallystick.folder import DataFolder
 from tallystick.process.children import Child
-from tallystick.process.loops import backoff_seconds
 from tests.serving import wait_until
 
 

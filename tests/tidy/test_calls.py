@@ -20,7 +20,7 @@ CHANCE: Final = {"random", "secrets", "uuid"}
 FLOATS: Final = {
     "ingest/literals.py": "a float whose shortest text is the literal that was sent, and no other",
     "api/http.py": "the timeout of a request",
-    "process/loops.py": "how long to wait",
+    "backoff.py": "how long to wait",
 }
 
 # SQL that is put together from more than constants, all of it for DuckDB and none of it from text

@@ -22,8 +22,10 @@ from tallystick import limits
 from tallystick.archive.manifest import Kind, live_files
 from tallystick.clock import Clock
 from tallystick.entitlements.rules import Rules
+from tallystick.errors import TryLater
 from tallystick.fold.attempts import Attempts
-from tallystick.fold.engine import disk_failures, open_engine
+from tallystick.fold.chores import Chore
+from tallystick.fold.engine import open_engine
 from tallystick.fold.metering import Meterer
 from tallystick.fold.owner import Owner
 from tallystick.fold.record import Recorder
@@ -91,6 +93,10 @@ class Worker:
             state=state, rules=rules, meterer=meterer, owner=self.owner,
             connection=self._connection, data_folder=folder, clock=clock,
         )  # fmt: skip
+        self._chores = (
+            Chore("archiving usage reports", lambda: self.reports.step()),
+            Chore("recounting", lambda: self.recounts.step()),
+        )
         self.upkeep = Upkeep(
             state=state, inbox_store=inbox.store, owner=self.owner, keys=self.keys,
             uniques=self.uniques,
@@ -101,13 +107,19 @@ class Worker:
     def step(self) -> bool:
         """One bounded step of each kind of hot work; False when there was nothing to do.
 
-        Raises ``Unavailable`` when the store cannot take it now: try again.
+        Raises ``Unavailable`` when the store cannot take what the fold would write: try again.
+        What the others fail with stops nobody else (``chores``).
         """
-        folded = self.fold.step()
-        with disk_failures():
-            archived = self.reports.step()
-            recounted = self.recounts.step()
-        return folded or archived or recounted
+        try:
+            folded = self.fold.step()
+        except TryLater:
+            self._do_chores()
+            raise
+        return self._do_chores() or folded
+
+    def _do_chores(self) -> bool:
+        worked = [chore.step() for chore in self._chores]
+        return any(worked)
 
     def paced_step(self) -> bool:
         """``step``, but a trickle may gather for a moment: a step has costs that events share.

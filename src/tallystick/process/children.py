@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from tallystick import limits
+from tallystick.backoff import backoff_seconds
 from tallystick.folder import DataFolder
-from tallystick.process.loops import backoff_seconds
 from tallystick.process.pids import remove_pid
 
 log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from tallystick import limits
+from tallystick.backoff import backoff_seconds
 from tallystick.errors import TryLater
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,3 @@ def run_steps(step: Callable[[], bool], stop: threading.Event) -> None:
         else:
             stop.wait(idle)
             idle = min(2 * idle, limits.IDLE_SECONDS_MAX)
-
-
-def backoff_seconds(failures: int) -> float:
-    """How long to wait after the ``failures``-th failure in a row, counted from 0."""
-    return float(
-        min(limits.RESTART_SECONDS_MAX, limits.RESTART_SECONDS_MIN * 2 ** min(failures, 16))
-    )

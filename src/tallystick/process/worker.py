@@ -17,10 +17,11 @@ from contextlib import ExitStack
 from tallystick import limits
 from tallystick.app import open_worker
 from tallystick.archive.query import yield_to_others
+from tallystick.backoff import backoff_seconds
 from tallystick.errors import TallystickError
 from tallystick.folder import DataFolder
 from tallystick.process.link import Link
-from tallystick.process.loops import backoff_seconds, run_steps
+from tallystick.process.loops import run_steps
 from tallystick.process.owner import OwnerLock
 from tallystick.process.pids import remove_pid, write_pid
 from tallystick.settings import Settings
