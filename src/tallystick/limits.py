@@ -105,6 +105,20 @@ REPORTS_WAIT_SECONDS: Final = 1.0
 """How long fewer reports wait for company, so that files do not get tiny."""
 RECOUNT_STEP_ROWS_MAX: Final = 400_000
 """Archived events one recount step reads, so that the fold gets its turn."""
+RECOUNT_STEP_ROWS_FIRST: Final = 25_000
+"""Archived events the first step of a run reads; what it touches says how many the next may."""
+RECOUNT_STEP_ROWS_MIN: Final = 100
+"""Archived events one recount step always may read, whatever they touch."""
+RECOUNT_STEP_COUNTERS_MAX: Final = 3_000
+"""Counters that one recount step may touch, so that its write transaction stays short."""
+RECOUNT_STEP_SECONDS_AIM: Final = 0.5
+"""How long a recount step may last before the next reads half as much: the fold waits for it."""
+RECOUNTS_TOGETHER_MAX: Final = 2_000
+"""Recounts of single customers that one reading of the archive serves."""
+RECOUNT_CHANGES_MAX: Final = 100
+"""Customers that the end of a run names one by one; caches forget everyone after more."""
+RECOUNT_ATTEMPTS_MAX: Final = 5
+"""Attempts at one step of a recount before it is run with fewer others, and then set aside."""
 
 # --- archive -----------------------------------------------------------------------------------
 ARCHIVE_MERGE_FANOUT: Final = 32
@@ -196,6 +210,7 @@ assert BODY_BYTES_MAX <= BODIES_BYTES_MAX, "one body always fits"
 assert EVENT_BYTES_MAX < BODY_BYTES_MAX < STEP_BYTES_MAX < INBOX_BYTES_MAX
 assert STEP_EVENTS_MIN >= EVENTS_PER_REQUEST_MAX, "one request always fits a step"
 assert STEP_EVENTS_MAX >= STEP_EVENTS_MIN
+assert RECOUNT_STEP_ROWS_MIN <= RECOUNT_STEP_ROWS_FIRST <= RECOUNT_STEP_ROWS_MAX
 assert USAGES_PER_REQUEST_MAX <= REPORTS_PER_STEP_MAX <= REPORTS_WAITING_MAX
 assert SYNC_SECONDS_DEFAULT <= SYNC_SECONDS_MAX
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX

@@ -127,23 +127,13 @@ def test_replies_leave_after_a_day_a_bounded_number_at_a_time(archive: Archive) 
     assert left == [(3 + limits.EXPIRED_ROWS_PER_STEP,), (3,), (2,)]
 
 
-def test_old_changes_are_forgotten_but_not_what_a_recount_asks_for(
-    archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_changes_are_forgotten(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "CHANGES_KEPT", 10)
     with archive.state.writing() as transaction:
         transaction.run_many(
             "INSERT INTO changes (environment, customer, made_at, token) VALUES ('e', ?, 0, 0)",
             [(str(number),) for number in range(100)],
         )
-        transaction.run(
-            "INSERT INTO recounts (environment, feature, customer, reason, start_seq, position, "
-            "file, row_next, as_of, queued_at) VALUES ('e', 'f', '', '', 50, 0, NULL, 0, 0, 0)"
-        )
-    run(collector(archive))
-    with archive.state.writing() as transaction:
-        assert transaction.one("SELECT min(seq) FROM changes") == (50,)
-        transaction.run("UPDATE recounts SET finished_at = 1")
     run(collector(archive))
     with archive.state.reading() as transaction:
         assert transaction.one("SELECT min(seq), max(seq) FROM changes") == (90, 100)

@@ -138,8 +138,8 @@ def test_a_file_a_recount_has_entered_meanwhile_stays(archive: Archive) -> None:
     draft = merge_files(archive.connection, archive.folder, files, archive.name(), 0)
     with archive.state.writing() as transaction:
         transaction.run(
-            "INSERT INTO recounts (environment, feature, customer, reason, start_seq, position, "
-            "file, row_next, as_of, queued_at) VALUES ('e', 'f', '', '', 0, 0, ?, 3, 0, 0)",
+            "INSERT INTO recount_runs (environment, everyone, position, file, row_next, attempts) "
+            "VALUES ('e', 1, 0, ?, 3, 0)",
             files[2].id,
         )
         assert pinned_files(transaction) == {files[2].id}

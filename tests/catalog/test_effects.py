@@ -25,12 +25,12 @@ def test_subscribing_recounts_what_came_before(shop: Desk) -> None:
     assert shop.recounts() == [("events", "acme")]
 
 
-def test_several_features_are_recounted_together(shop: Desk) -> None:
+def test_every_feature_that_moved_is_recounted(shop: Desk) -> None:
     shop.add_feature("more", meter=meter())
     shop.add_plan("both", monthly("events"), monthly("more"))
     shop.archive_events_of()
     shop.subscribe("both")
-    assert shop.recounts() == [("", "acme")]
+    assert shop.recounts() == [("events", "acme"), ("more", "acme")]
 
 
 def test_a_change_that_moves_no_event_recounts_nothing(shop: Desk) -> None:
@@ -51,14 +51,12 @@ def test_an_override_of_the_reset_period_recounts(shop: Desk) -> None:
     assert shop.recounts() == [("events", "acme")]
 
 
-def test_changes_before_it_began_share_a_recount(shop: Desk) -> None:
+def test_changes_before_it_ended_share_a_recount(shop: Desk) -> None:
     shop.archive_events_of()
     made = shop.subscribe("basic")
     shop.move("2026-01-11")
     shop.post(f"subscriptions/{made['id']}/cancel")
     assert shop.recounts() == [("events", "acme")]
-    (row,) = shop.rows("SELECT start_seq, (SELECT max(seq) FROM changes) FROM recounts")
-    assert row[0] == row[1]
 
 
 def test_publishing_other_limits_recounts_nothing(shop: Desk) -> None:

@@ -110,7 +110,7 @@ def test_a_new_or_changed_meter_is_recounted_for_everyone(desk: Desk) -> None:
     desk.patch("features/calls", {"meter": meter(), "displayName": "Same meter"})
     assert desk.recounts() == [("calls", "")]
     with desk.services.state.writing() as transaction:
-        transaction.run("UPDATE recounts SET position = 7")
+        transaction.run("UPDATE recounts SET finished_at = 7")
     desk.patch("features/calls", {"meter": meter("MAX", "size")})
     assert desk.recounts() == [("calls", ""), ("calls", "")]
 

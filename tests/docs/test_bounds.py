@@ -12,7 +12,7 @@ from tallystick import limits
 from tallystick.clock import Instant
 from tallystick.fold.attempts import Attempts
 from tallystick.fold.quarantine import ask_retry, set_aside
-from tallystick.fold.recount import FORGET_FINISHED
+from tallystick.fold.recount_runs import FORGET_ENDED, FORGET_FINISHED
 from tallystick.freshness import Freshness
 from tallystick.inbox.inbox import InboxRequest
 from tallystick.ingest.usage import UsageItem
@@ -60,9 +60,7 @@ def test_counters_do_not_grow_with_events(counted: Counted) -> None:
 def test_replaced_counters_are_swept_away(counted: Counted) -> None:
     use(counted, "first")
     counted.tamper("UPDATE features SET generation = 7 WHERE id = 'calls'")
-    counted.tamper(
-        "INSERT INTO recounts VALUES (7, 'default', 'calls', '', '', 0, 0, NULL, 0, 0, 0, 1)"
-    )
+    counted.tamper("INSERT INTO recount_runs VALUES (7, 'default', 1, 0, NULL, 0, 0, 1)")
     while counted.worker.upkeep_step():
         pass
     with counted.state.reading() as transaction:
@@ -72,12 +70,24 @@ def test_replaced_counters_are_swept_away(counted: Counted) -> None:
 def test_finished_recounts_are_forgotten(counted: Counted) -> None:
     with counted.state.writing() as transaction:
         transaction.run_many(
-            "INSERT INTO recounts VALUES (?, 'e', '', '', '', 0, 0, NULL, 0, 0, 0, ?)",
+            "INSERT INTO recounts VALUES (?, 'e', '', '', '', NULL, 1, NULL, 0, 0, ?)",
             [(number, None if number == 1 else 1) for number in range(1, 1_501)],
         )
         transaction.run(FORGET_FINISHED)
     assert rows_of(counted, "recounts WHERE finished_at IS NOT NULL") == 1_001
     assert rows_of(counted, "recounts WHERE finished_at IS NULL") == 1
+
+
+def test_ended_runs_are_forgotten(counted: Counted) -> None:
+    """But for the newest: they say which generation comes next and what was swept."""
+    with counted.state.writing() as transaction:
+        transaction.run_many(
+            "INSERT INTO recount_runs VALUES (?, 'e', 1, 0, NULL, 0, 0, ?)",
+            [(number, 1_502 - number) for number in range(1, 1_502)],
+        )
+        transaction.run(FORGET_ENDED)
+    assert rows_of(counted, "recount_runs WHERE ended > 500") == 1_001
+    assert rows_of(counted, "recount_runs WHERE generation = 1501") == 1
 
 
 def test_waiting_reports_leave_with_the_archive(counted: Counted) -> None:

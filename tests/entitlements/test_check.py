@@ -271,8 +271,8 @@ def test_what_awaits_a_recount_says_so(scene: Scene) -> None:
     assert checked(scene, "latency").pending is listed(scene).pending is None
     with scene.store.writing() as transaction:
         transaction.run(
-            "INSERT INTO recounts (environment, feature, customer, reason, start_seq, position, "
-            "row_next, as_of, queued_at) VALUES (?, 'latency', '', 'test', 0, -1, 0, ?, ?)",
+            "INSERT INTO recounts (environment, feature, customer, reason, together, as_of, "
+            "queued_at) VALUES (?, 'latency', '', 'test', 1, ?, ?)",
             DEFAULT, START, NOW,
         )  # fmt: skip
     scene.add_customer("another")  # any change makes the rules look again

@@ -217,7 +217,8 @@ def test_a_recount_of_a_feature_is_pending_for_everyone(desk: Desk, rules: Rules
 
 
 def test_a_recount_of_a_customer_is_pending_for_it_alone(desk: Desk, rules: Rules) -> None:
-    open_recount(desk, "", "acme", 9)
+    open_recount(desk, "calls", "acme", 9)
+    open_recount(desk, "events", "acme", 9)
     open_recount(desk, "events", "acme", 8)
     assert pending(desk, rules, "acme", "events") == 8
     assert pending(desk, rules, "acme", "calls") == 9

@@ -182,7 +182,8 @@ def test_a_worker_that_slept_through_many_changes_forgets_what_it_knew(tmp_path:
     state = world.door.services.state
     with state.writing() as transaction:
         record_change(transaction, "default", "acme", now)
-        assert queue_recount(transaction, "default", "", "acme", "law", now, now)
+        for feature in METERS:
+            assert queue_recount(transaction, "default", feature, "acme", "law", now, now)
     while world.worker.recounts.step():
         pass
     with state.writing() as transaction:

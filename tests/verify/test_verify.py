@@ -206,8 +206,8 @@ def test_counters_that_await_a_recount_are_left_out_and_said_so(counted: Counted
     busy(counted)
     counted.tamper("UPDATE counters SET count = 99 WHERE feature = 'calls'")
     counted.tamper(
-        "INSERT INTO recounts (environment, feature, customer, reason, start_seq, position, "
-        "row_next, as_of, queued_at) VALUES ('default', 'calls', '', '', 0, -1, 0, 0, 0)"
+        "INSERT INTO recounts (environment, feature, customer, reason, together, as_of, queued_at) "
+        "VALUES ('default', 'calls', '', '', 1, 0, 0)"
     )
     report = counted.verify()
     assert report.equal

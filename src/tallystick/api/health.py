@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FOLDED: Final = "SELECT min(position) FROM partitions"
 QUARANTINED: Final = "SELECT count(*), coalesce(sum(events), 0) FROM quarantine"
-RECOUNTS_OPEN: Final = "SELECT count(*) FROM recounts WHERE finished_at IS NULL"
+RECOUNTS_OPEN: Final = "SELECT count(*), count(failure) FROM recounts WHERE finished_at IS NULL"
 REPORTS_WAITING: Final = f"SELECT {WAITING}"
 OLDEST_WAITING: Final = (
     "SELECT received_at FROM requests WHERE position > ? ORDER BY position LIMIT 1"
@@ -66,6 +66,7 @@ class Readiness(msgspec.Struct, frozen=True, rename="camel"):
     quarantined_requests: int
     quarantined_events: int
     recounts_open: int
+    recounts_set_aside: int
 
 
 def alive(services: Services, transaction: Transaction, request: Request) -> Reply:
@@ -91,7 +92,7 @@ def ready(services: Services, transaction: Transaction, request: Request) -> Rep
         _lag(services, transaction),
         requests,
         events,
-        _row(transaction, RECOUNTS_OPEN)[0],
+        *_row(transaction, RECOUNTS_OPEN),
     )
     return Reply(Raw(encode(readiness)), 503 if problems else 200)
 
@@ -157,6 +158,7 @@ def _by_environment(name: str, kind: str, help_: str, rows: list[Row], column: i
 def _gauges(services: Services, transaction: Transaction) -> list[Family]:
     lag = _lag(services, transaction)
     quarantined = _row(transaction, QUARANTINED)[0]
+    recounts, aside = _row(transaction, RECOUNTS_OPEN)
     gauges = (
         ("fold_lag_positions", "Accepted requests that are not counted yet.", lag.positions),
         ("fold_lag_seconds", "Age of the oldest request that is not counted.", lag.seconds),
@@ -164,7 +166,8 @@ def _gauges(services: Services, transaction: Transaction) -> list[Family]:
         ("inbox_bytes", "Bytes in the inbox; beyond INBOX_MAX_BYTES 429.", lag.waiting_bytes),
         ("reports_waiting", "Usage reports to be archived.", _row(transaction, REPORTS_WAITING)[0]),
         ("quarantined_requests", "Requests set aside as poison.", quarantined),
-        ("recounts_open", "Recounts queued or running.", _row(transaction, RECOUNTS_OPEN)[0]),
+        ("recounts_open", "Recounts that are not done.", recounts),
+        ("recounts_set_aside", "Recounts that failed and were set aside.", aside),
     )
     return [single(f"tallystick_{name}", "gauge", text, value) for name, text, value in gauges]
 

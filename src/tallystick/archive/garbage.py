@@ -42,12 +42,10 @@ EXPIRE_DUPLICATES = """
 UPDATE totals SET duplicates_expired = duplicates_expired + ? WHERE environment = ?
 """
 
-# Recounts that are open still ask who changed since they began.
 FORGET_CHANGES = """
 DELETE FROM changes WHERE seq IN (
     SELECT seq FROM changes
     WHERE seq < (SELECT max(seq) FROM changes) - ?
-      AND seq < coalesce((SELECT min(start_seq) FROM recounts WHERE finished_at IS NULL), seq + 1)
     ORDER BY seq LIMIT ?
 )
 """

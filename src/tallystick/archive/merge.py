@@ -43,7 +43,7 @@ DUPLICATES_ORDER: Final = "environment, position, event_index"
 
 
 # Files a recount stands inside, at a row number that only they have.
-PINNED_FILES = "SELECT file FROM recounts WHERE finished_at IS NULL AND file IS NOT NULL"
+PINNED_FILES = "SELECT file FROM recount_runs WHERE ended IS NULL AND file IS NOT NULL"
 
 
 def pinned_files(transaction: Transaction) -> frozenset[int]:

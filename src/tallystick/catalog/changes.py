@@ -6,15 +6,12 @@ recounts. Both are written in the transaction of the change itself.
 
 from __future__ import annotations
 
-from tallystick import ids
+from tallystick import ids, limits
 from tallystick.clock import Instant
 from tallystick.store import Transaction
 
 EVERYONE = ""
 """In the place of a customer: all of the environment."""
-
-NOT_BEGUN = -1
-"""The position of a recount that has read nothing yet."""
 
 INSERT_CHANGE = """
 INSERT INTO changes (environment, customer, made_at, token, what) VALUES (?, ?, ?, ?, ?)
@@ -24,16 +21,22 @@ ARCHIVED_ANYONE = "SELECT 1 FROM archived_customers WHERE environment = ? LIMIT 
 
 ARCHIVED_CUSTOMER = "SELECT 1 FROM archived_customers WHERE environment = ? AND customer = ?"
 
-# An identical recount that has not begun obeys this change too, once it begins.
-JOIN_RECOUNT = """
-UPDATE recounts SET start_seq = (SELECT COALESCE(MAX(seq), 0) FROM changes)
-WHERE environment = ? AND feature = ? AND customer = ? AND finished_at IS NULL AND position = ?
+# What is open and covered by a new recount starts anew, what failed too: rules are others now.
+REQUEUE = """
+UPDATE recounts SET run = NULL, failure = NULL, as_of = min(as_of, ?)
+WHERE environment = ? AND feature = ? AND (customer = ? OR ? = '') AND finished_at IS NULL
+"""
+
+# Whether a queued recount will do what a new one would.
+IS_QUEUED = """
+SELECT 1 FROM recounts
+WHERE environment = ? AND feature = ? AND customer IN ('', ?)
+  AND finished_at IS NULL AND run IS NULL AND failure IS NULL
 """
 
 INSERT_RECOUNT = """
-INSERT INTO recounts (environment, feature, customer, reason, start_seq, position, file, row_next,
-                      as_of, queued_at)
-VALUES (?, ?, ?, ?, (SELECT COALESCE(MAX(seq), 0) FROM changes), ?, NULL, 0, ?, ?)
+INSERT INTO recounts (environment, feature, customer, reason, together, as_of, queued_at)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -58,16 +61,20 @@ def queue_recount(
     as_of: Instant,
     now: Instant,
 ) -> bool:
-    """Ask for a recount of one event-fed feature ('' is all) of one customer ('' is everyone).
+    """Ask for a recount of one event-fed feature of one customer, or of ``EVERYONE``.
 
-    Call it after ``record_change``. ``as_of`` is how fresh the standing values are. False when
-    nothing of its scope is archived: then there is nothing to count anew.
+    Call it after ``record_change``, in the transaction of the change. ``as_of`` is how fresh the
+    standing values are. False when nothing of its scope is archived: then there is nothing to
+    count anew. One that is queued already obeys this change too, and so does one that is under
+    way, because it begins again (``fold/recount_runs.py``).
     """
     if not has_archived_events(transaction, environment, customer):
         return False
     scope = (environment, feature, customer)
-    if transaction.run(JOIN_RECOUNT, *scope, NOT_BEGUN) == 0:
-        transaction.insert(INSERT_RECOUNT, *scope, reason, NOT_BEGUN, as_of, now)
+    transaction.run(REQUEUE, as_of, *scope, customer)
+    if transaction.one(IS_QUEUED, *scope) is None:
+        together = limits.RECOUNTS_TOGETHER_MAX
+        transaction.insert(INSERT_RECOUNT, *scope, reason, together, as_of, now)
     return True
 
 

@@ -269,9 +269,7 @@ def _queue_moved(
         for resource, feature in before.keys() | after.keys()
         if before.get((resource, feature), ()) != after.get((resource, feature), ())
     }
-    if moved:
-        # One that moved is recounted alone, several are read from the archive together.
-        feature = moved.pop() if len(moved) == 1 else EVERYONE
+    for feature in sorted(moved):
         as_of = tools.freshness.read().as_of
         reason = "changed periods of a customer"
         queue_recount(transaction, environment, feature, customer, reason, as_of, now)

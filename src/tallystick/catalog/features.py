@@ -40,15 +40,13 @@ UPDATE_FEATURE = """
 UPDATE features SET body = ?, fed_by = ?, updated_at = ? WHERE environment = ? AND id = ?
 """
 
-# Whether anything was ever counted for a feature.
-# The recount that makes a feature's next counters, and the generation of those that stand.
-NEWEST_RECOUNT = """
-SELECT max(recounts.id), max(features.generation)
-FROM recounts JOIN features
-  ON features.environment = recounts.environment AND features.id = recounts.feature
-WHERE recounts.environment = ? AND recounts.feature = ? AND recounts.customer = ''
+# The generation of a feature's counters that stand, and the smallest that any later recount makes.
+GENERATIONS = """
+SELECT generation, 1 + coalesce((SELECT max(generation) FROM recount_runs), 0)
+FROM features WHERE environment = ? AND id = ?
 """
 
+# Whether anything was ever counted for a feature.
 COUNTED = "SELECT 1 FROM counters WHERE environment = ? AND feature = ? LIMIT 1"
 WAITING = "SELECT 1 FROM reports_waiting WHERE environment = ? AND feature = ? LIMIT 1"
 
@@ -135,9 +133,8 @@ def _let_stand(
     Counters of generations below the recount's are the old ones. A meter that changes again before
     its recount ended leaves standing what stood.
     """
-    newest, generation = cast(
-        "tuple[int, int]", transaction.one(NEWEST_RECOUNT, environment, feature)
-    )
+    row = transaction.one(GENERATIONS, environment, feature)
+    generation, next_generation = cast("tuple[int, int]", row)
     stood = before.get("standing")
     old = _meter(before)
     if stood is not None and generation < stood["below"]:
@@ -146,7 +143,7 @@ def _let_stand(
         function = old.aggregation.function
     else:
         return
-    body["standing"] = {"below": newest, "function": function}
+    body["standing"] = {"below": next_generation, "function": function}
     _write(transaction, environment, feature, body, now)
 
 

@@ -12,7 +12,7 @@ from tallystick import limits
 from tallystick.fold.owner import Owner
 from tallystick.store import Store, Transaction
 
-NEWEST_FINISHED = "SELECT coalesce(max(id), 0) FROM recounts WHERE finished_at IS NOT NULL"
+NEWEST_FINISHED = "SELECT coalesce(max(ended), 0) FROM recount_runs"
 LARGEST_ID = "SELECT coalesce(max(id), 0) FROM counters"
 
 # Counters in a stretch of ids whose feature or customer has a younger generation.

@@ -204,23 +204,36 @@ CREATE TABLE customer_generations (
     PRIMARY KEY (environment, customer, feature)
 ) WITHOUT ROWID;
 
--- A rebuild of event-fed counters from the archive; id is the generation it writes.
+-- A wish to build event-fed counters anew from the archive: those of one feature, of one customer or
+-- of everyone. It is open until finished_at; open and without a run it is queued.
 CREATE TABLE recounts (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     environment TEXT    NOT NULL,
-    feature     TEXT    NOT NULL,     -- '' is every event-fed feature
+    feature     TEXT    NOT NULL,
     customer    TEXT    NOT NULL,     -- '' is everyone
     reason      TEXT    NOT NULL,
-    start_seq   INTEGER NOT NULL,     -- changes up to here are obeyed from its first step on
-    position    INTEGER NOT NULL,     -- archived events up to here are in
-    file        INTEGER,              -- the file it stands in, if it stands inside one
-    row_next    INTEGER NOT NULL,     -- first row of that file that is not in
+    run         INTEGER,              -- which run builds what it asks for
+    together    INTEGER NOT NULL,     -- in a run of at most so many: less after runs that failed
+    failure     TEXT,                 -- set aside, because it failed alone too
     as_of       INTEGER NOT NULL,     -- how fresh the standing values are
     queued_at   INTEGER NOT NULL,
     finished_at INTEGER
 );
 
-CREATE INDEX recounts_open ON recounts (finished_at, environment);
+CREATE INDEX recounts_open ON recounts (finished_at, environment, feature, customer);
+CREATE INDEX recounts_of_run ON recounts (run);
+
+-- One reading of the archive for the recounts that began together, and where it stands.
+CREATE TABLE recount_runs (
+    generation  INTEGER PRIMARY KEY AUTOINCREMENT, -- of the counters it writes
+    environment TEXT    NOT NULL,
+    everyone    INTEGER NOT NULL,     -- 1: of everyone's recounts, 0: of single customers'
+    position    INTEGER NOT NULL,     -- archived events up to here are in
+    file        INTEGER,              -- the file it stands in, if it stands inside one
+    row_next    INTEGER NOT NULL,     -- first row of that file that is not in
+    attempts    INTEGER NOT NULL,     -- of its next step, those that did not return included
+    ended       INTEGER               -- in which order the runs ended
+);
 
 -- ------------------------------------------------------------------------------------ reporting
 
