@@ -19,7 +19,7 @@ from tallystick.core.periods import (
     Segment,
     period_at,
 )
-from tallystick.core.timeline import Phase, Span, active_entitlements, changes_of
+from tallystick.core.timeline import Grant, Phase, Span, active_entitlements, changes_of
 from tests.core.histories import (
     DAYS,
     FROM_START,
@@ -30,6 +30,7 @@ from tests.core.histories import (
     grant,
     histories,
     made,
+    promos,
     span,
 )
 from tests.core.instants import at, shown
@@ -223,8 +224,10 @@ def test_the_order_of_subscriptions_does_not_matter(spans: list[Span], chance: R
     assert made(*spans) == before
 
 
-@given(histories(), st.data())
-def test_splitting_a_subscription_changes_nothing(spans: list[Span], data: st.DataObject) -> None:
+@given(histories(), promos(), st.data())
+def test_splitting_a_subscription_changes_nothing(
+    spans: list[Span], grants: list[Grant], data: st.DataObject
+) -> None:
     """A plan change to the same plan, without a reset, at any instant."""
     number = data.draw(st.integers(0, len(spans) - 1)) if spans else -1
     if number < 0:
@@ -242,7 +245,7 @@ def test_splitting_a_subscription_changes_nothing(spans: list[Span], data: st.Da
         one, id=f"{one.id}-2", start=turn, anchor=anchor, floor=floor, phases=(held, *later)
     )
     split = [*spans[:number], first, second, *spans[number + 1 :]]
-    assert made(*split) == made(*spans)
+    assert made(*split, grants=grants) == made(*spans, grants=grants)
 
 
 @given(histories(), DAYS)
