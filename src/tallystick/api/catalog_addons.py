@@ -12,7 +12,7 @@ from tallystick.api.pagination import (
     read_created_at,
     read_window,
 )
-from tallystick.catalog import addons, charges, packages
+from tallystick.catalog import addons, charges, effects, packages
 from tallystick.catalog.addons import ADDON
 from tallystick.catalog.pages import of_items, page_of
 from tallystick.catalog.shapes.addons import CreateAddon, UpdateAddon
@@ -99,8 +99,8 @@ def remove_draft(services: Services, transaction: Transaction, request: Request)
 def publish(services: Services, transaction: Transaction, request: Request) -> Reply:
     """Done when it returns, so there is no task to follow."""
     migration, now = request.read(PublishPlan).migration_type, services.clock.now()
-    scope = (request.environment, request.args["id"])
-    addons.publish(transaction, *scope, migration, now)
+    addon = request.args["id"]
+    effects.publish(services, transaction, request.environment, "addon", addon, migration, now)
     return Reply({"taskId": None})
 
 

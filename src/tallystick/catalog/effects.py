@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, TypeVar, cast
 
 from tallystick.archive.query import QueryEngine
-from tallystick.catalog import plans
+from tallystick.catalog import addons, plans
 from tallystick.catalog.changes import EVERYONE, has_archived_events, queue_recount
 from tallystick.clock import Clock, Instant
 from tallystick.core.entitlements import Entitlement, generosity
@@ -197,9 +197,13 @@ def publish(
     # Asked and not refreshed again, these rules go on saying what held before.
     before = tools.rules()
     before.refresh(transaction)
-    for name in plans.renewed_with(transaction, environment, package):
-        before.package(transaction, environment, kind, name)
-    renewed = plans.publish(transaction, environment, package, migration, now)
+    if kind == "plan":
+        for name in plans.renewed_with(transaction, environment, package):
+            before.package(transaction, environment, kind, name)
+        renewed = plans.publish(transaction, environment, package, migration, now)
+    else:
+        addons.publish(transaction, environment, package, migration, now)
+        renewed = [package]
     after = Rules(tools.state)
     for name in renewed:
         if migration == "ALL_CUSTOMERS":
