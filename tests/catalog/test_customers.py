@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tallystick.errors import BadInput, Conflict, NotFound
@@ -109,6 +111,15 @@ def test_import_creates_and_updates(desk: Desk) -> None:
     people = [{"id": name, "email": f"{name}@x.io", "name": name} for name in ("old", "new")]
     assert desk.post("customers/import", {"customers": people}) == {"newCustomers": ["new"]}
     assert desk.get("customers/old")["name"] == "old"
+
+
+def test_import_keeps_what_concerns_other_systems(desk: Desk) -> None:
+    others = {"paymentMethodId": "pm_1", "salesforceId": "001", "updatedAt": "2025-01-02T03:04:05Z"}
+    person = {"id": "new", "email": None, "name": "New"}
+    desk.post("customers/import", {"customers": [person | others]})
+    desk.post("customers/import", {"customers": [person | {"billingId": "cus_1"}]})
+    ((body,),) = desk.rows("SELECT body FROM customers WHERE id = 'new'")
+    assert (others | {"billingId": "cus_1"}).items() <= json.loads(body).items()
 
 
 def test_a_time_zone_moves_calendar_resets_from_now_on(desk: Desk) -> None:

@@ -93,7 +93,8 @@ def bring_in(
     """Store the customers that are new and update the others; returns the ids of the new ones."""
     new = []
     for request in customers:
-        change = given(request, "id", "paymentMethodId", "salesforceId", "updatedAt")
+        # What concerns other systems is kept as it was sent.
+        change = given(request, "id")
         row = transaction.one(SELECT_CUSTOMER, environment, request.id)
         if row is None:
             new.append(request.id)
