@@ -284,3 +284,44 @@ def test_charges_of_plans(shop: Stigg) -> None:
     plans.publish("basic", migration_type="NEW_CUSTOMERS")
     assert [one.billing_model for one in plans.list_charges("basic")] == ["PER_UNIT"]
     assert [one.feature_id for one in plans.list_overage_charges("basic")] == ["tokens"]
+
+
+def promotion(feature: str, **more: Any) -> Any:
+    """All that the SDK wants stated, most of it null."""
+    names = (
+        "custom_end_date", "enum_values", "has_soft_limit", "has_unlimited_usage", "is_visible",
+        "monthly_reset_period_configuration", "reset_period", "usage_limit",
+        "weekly_reset_period_configuration", "yearly_reset_period_configuration",
+    )  # fmt: skip
+    return dict.fromkeys(names) | {"feature_id": feature, "period": "lifetime"} | more
+
+
+def test_promotional_entitlements(shop: Stigg) -> None:
+    customers, granted = shop.v1.customers, shop.v1.customers.promotional_entitlements
+    weekly = {"according_to": "EveryMonday"}
+    items = [
+        promotion("sso", is_visible=False),
+        promotion("region", period="1 week", enum_values=["us"]),
+        promotion(
+            "tokens", period="custom", custom_end_date="2999-01-01T00:00:00Z", usage_limit=500,
+            reset_period="WEEK", weekly_reset_period_configuration=weekly,
+        ),
+    ]  # fmt: skip
+    sso, region, tokens = granted.create("acme", promotional_entitlements=items).data
+    assert (sso.is_visible, sso.period, sso.end_date, sso.status) == (
+        False, "lifetime", None, "Active",
+    )  # fmt: skip
+    assert (region.is_visible, region.enum_values) == (True, ["us"])
+    assert (tokens.usage_limit, tokens.environment_id) == (500, "default")
+    assert customers.check_entitlement("acme", feature_id="sso").data.is_granted
+    again = granted.create("acme", promotional_entitlements=[promotion("sso")]).data
+    assert [one.feature_id for one in granted.list("acme", limit=1)] == ["region", "tokens", "sso"]
+    assert len(granted.list("acme", status=["Active", "Paused"]).data) == 3
+    assert granted.revoke("sso", id="acme").data.id == again[0].id
+    with pytest.raises(NotFoundError) as refused:
+        granted.revoke("sso", id="acme")
+    assert refused.value.body == {
+        "message": "customer 'acme' has no promotional entitlement of 'sso'",
+        "code": "PromotionalEntitlementNotFoundError",
+    }
+    assert not customers.check_entitlement("acme", feature_id="sso").data.is_granted

@@ -10,6 +10,7 @@ from tallystick.api import (
     catalog_features,
     catalog_plans,
     catalog_products,
+    catalog_promotions,
     catalog_subscriptions,
 )
 from tallystick.api.http import Route
@@ -20,5 +21,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *catalog_plans.ROUTES,
     *catalog_addons.ROUTES,
     *catalog_customers.ROUTES,
+    *catalog_promotions.ROUTES,
     *catalog_subscriptions.ROUTES,
 )

@@ -8,7 +8,7 @@ into what the core decides with.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 from msgspec import UNSET
@@ -20,8 +20,10 @@ from tallystick.catalog.shapes.plans import (
     CreditEntitlement,
     EntitlementUpdate,
     FeatureEntitlement,
+    UpdateCreditEntitlement,
     UpdateFeatureEntitlement,
 )
+from tallystick.catalog.shapes.promotions import PromotionalEntitlement
 from tallystick.catalog.shapes.subscriptions import CreditOverride, FeatureOverride
 from tallystick.clock import Instant
 from tallystick.errors import BadInput, Conflict
@@ -79,6 +81,13 @@ def override_items(
     return items
 
 
+def promotional_item(
+    transaction: Transaction, environment: str, feature: str, request: PromotionalEntitlement
+) -> Body:
+    """What a request grants of a feature to a customer, as a plan would store it."""
+    return _checked(transaction, environment, feature, request, {})
+
+
 def check_once(items: Sequence[Body]) -> None:
     """Raises ``Conflict`` when a feature or currency is in a list twice."""
     seen = set()
@@ -124,32 +133,11 @@ def summary(items: Sequence[Body]) -> list[Body]:
     return [{"id": item["id"], "type": item["type"]} for item in items]
 
 
-def reset_rule(item: Body | None) -> tuple[Any, ...]:
-    """What of an entitlement decides its usage periods; () when there is none."""
-    if item is None or not item.get("isGranted", True):
-        return ()
-    return (
-        item.get("resetPeriod"),
-        (item.get("resetPeriodConfiguration") or {}).get("accordingTo"),
-    )
-
-
-def generosity(item: Body | None) -> tuple[Any, ...]:
-    """What of an entitlement decides which of several wins."""
-    if item is None:
-        return ()
-    return (item.get("hasUnlimitedUsage"), item.get("usageLimit"), item.get("hasSoftLimit"))
-
-
 def _checked(
     transaction: Transaction,
     environment: str,
     feature: str,
-    request: FeatureEntitlement
-    | EntitlementUpdate
-    | CreditEntitlement
-    | FeatureOverride
-    | CreditOverride,
+    request: ResetFields | UpdateCreditEntitlement | CreditOverride,
     before: Body,
 ) -> Body:
     """What a request states, as stored. ``before`` is what is stored now."""
@@ -166,9 +154,10 @@ def _check_feature(
     stored = features.stored(transaction, environment, feature)
     if new and stored["featureStatus"] == "SUSPENDED":
         raise BadInput(f"id: feature {feature!r} is archived", code="EntityIsArchivedError")
-    if isinstance(request, UpdateFeatureEntitlement) and request.enum_values is not UNSET:
+    if isinstance(request, UpdateFeatureEntitlement | PromotionalEntitlement):
         allowed = [item["value"] for item in stored.get("enumConfiguration") or ()]
-        unknown = [value for value in request.enum_values if allowed and value not in allowed]
+        named = request.enum_values or ()
+        unknown = [value for value in named if allowed and value not in allowed]
         if unknown:
             raise BadInput(f"enumValues: {feature!r} has no value {unknown[0]!r}")
 

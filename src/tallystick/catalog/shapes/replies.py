@@ -33,6 +33,7 @@ from tallystick.catalog.shapes.plans import (
     Widget,
 )
 from tallystick.catalog.shapes.products import ProductSettings, UsageResetCutoffRule
+from tallystick.catalog.shapes.promotions import GrantPeriod, GrantStatus
 from tallystick.core.meters import Meter
 
 
@@ -221,6 +222,29 @@ class NewCustomersReply(TypedDict):
     """Which imported customers are new."""
 
     newCustomers: list[str]
+
+
+class PromotionReply(TypedDict):
+    """A promotional entitlement."""
+
+    id: str
+    environmentId: str
+    featureId: str
+    enumValues: list[str] | None
+    hasSoftLimit: bool | None
+    hasUnlimitedUsage: bool | None
+    resetPeriod: ResetPeriod | None
+    resetPeriodConfiguration: dict[str, Any] | None
+    usageLimit: int | None
+    description: str | None
+    featureGroupIds: list[str] | None
+    isVisible: bool
+    period: GrantPeriod
+    status: GrantStatus
+    startDate: datetime
+    endDate: datetime | None
+    createdAt: datetime
+    updatedAt: datetime
 
 
 class ResourceReply(TypedDict):
