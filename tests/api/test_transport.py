@@ -111,8 +111,9 @@ def test_unknown_query_parameters_are_ignored(door: Door) -> None:
 
 
 def test_a_list_filter_is_joined_or_repeated(door: Door) -> None:
-    for index, kind in enumerate(("NUMBER", "ENUM", "BOOLEAN")):
-        feature = {"id": f"f{index}", "displayName": kind, "featureType": kind}
+    values = {"enumConfiguration": [{"value": "us", "displayName": "US"}]}
+    for index, (kind, more) in enumerate((("NUMBER", {}), ("ENUM", values), ("BOOLEAN", {}))):
+        feature = {"id": f"f{index}", "displayName": kind, "featureType": kind} | more
         assert door.post(FEATURES, feature).status == 201
     joined = door.get(f"{FEATURES}?featureType=NUMBER,BOOLEAN")
     assert joined.json == door.get(f"{FEATURES}?featureType=NUMBER&featureType=BOOLEAN").json

@@ -73,6 +73,10 @@ REGEX = {"field": "a", "operation": "REGEX", "value": "b"}
         ({"id": "x" * 256}, "BadUserInput"),
         ({"unitTransformation": {"divide": 0}}, "BadUserInput"),
         ({"enumConfiguration": [{"value": "a", "displayName": "A"}] * 2}, "BadUserInput"),
+        ({"enumConfiguration": [{"value": "a", "displayName": "A"}]}, "BadUserInput"),
+        ({"featureType": "ENUM", "meterType": "None"}, "BadUserInput"),
+        ({"featureType": "ENUM", "meterType": "None", "enumConfiguration": []}, "BadUserInput"),
+        ({"meterType": "None", "unitTransformation": {"divide": 5}}, "BadUserInput"),
         ({"surprise": 1}, "BadUserInput"),
     ],
 )  # fmt: skip
@@ -136,9 +140,10 @@ def test_a_feature_with_usage_cannot_switch_its_source(shop: Desk) -> None:
 
 
 def test_archived_features_are_granted_no_more(shop: Desk) -> None:
+    shop.post("plans/basic/draft")
+    shop.delete("plans/basic/entitlements/calls")
+    shop.publish("basic")
     assert shop.post("features/calls/archive")["featureStatus"] == "SUSPENDED"
-    shop.subscribe("basic")
-    assert shop.limit_of("calls") == 100
     shop.post("plans", {"id": "new", "displayName": "New", "productId": "main"})
     with pytest.raises(BadInput) as refused:
         shop.grant("new", {"id": "calls", "type": "FEATURE"})

@@ -96,8 +96,11 @@ def test_features(shop: Stigg) -> None:
     assert made.meter is not None
     assert made.meter.to_dict() == METER
     assert features.update_feature("tokens", display_name="T").data.display_name == "T"
-    assert features.archive_feature("sso").data.feature_status == "SUSPENDED"
-    assert features.unarchive_feature("sso").data.feature_status == "ACTIVE"
+    with pytest.raises(BadRequestError):
+        features.archive_feature("sso")
+    features.create_feature(id="old", display_name="Old", feature_type="BOOLEAN")
+    assert features.archive_feature("old").data.feature_status == "SUSPENDED"
+    assert features.unarchive_feature("old").data.feature_status == "ACTIVE"
     assert [one.id for one in features.list_features(feature_type=["NUMBER", "ENUM"])] == [
         "region", "tokens",
     ]  # fmt: skip

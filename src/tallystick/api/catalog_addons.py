@@ -72,8 +72,9 @@ def update(services: Services, transaction: Transaction, request: Request) -> Re
     scope = (request.environment, request.args["id"])
     made = addons.update(transaction, *scope, body, now)
     if body.status == "PUBLISHED" and made["status"] == "DRAFT":
-        addons.publish(transaction, *scope, "NEW_CUSTOMERS", now)
-        made = packages.answer(transaction, request.environment, ADDON, request.args["id"])
+        named = (request.environment, ADDON, request.args["id"])
+        effects.publish(services, transaction, *named, "NEW_CUSTOMERS", now)
+        made = packages.answer(transaction, *named)
     if body.status == "ARCHIVED":
         made = addons.archive(transaction, *scope, now)
     return Reply(made)
@@ -174,7 +175,8 @@ ROUTES: Final = (
     Route(
         method="POST", path="/api/v1/addons/{id}/archive", handler=archive, runs="write",
         summary="Archive an add-on", tag="Add-ons", reply=AddonReply,
-        description="It can be added to no subscription; those that have it keep it.",
+        description="It can be added to no subscription; those that have it keep it. Refused while "
+        "another add-on depends on it, or a plan lists it as compatible.",
     ),
     Route(
         method="POST", path="/api/v1/addons/{id}/draft", handler=create_draft, runs="write",

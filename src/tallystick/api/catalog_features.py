@@ -109,7 +109,7 @@ ROUTES: Final = (
     Route(
         method="POST", path="/api/v1/features/{id}/archive", handler=archive, runs="write",
         summary="Archive a feature", tag="Features", reply=FeatureReply,
-        description="It cannot be granted anew; what grants it already goes on.",
+        description="Refused while something grants it. Archived, it can be granted by nothing.",
     ),
     Route(
         method="POST", path="/api/v1/features/{id}/unarchive", handler=unarchive, runs="write",

@@ -172,7 +172,8 @@ ROUTES: Final = (
     Route(
         method="POST", path="/api/v1/plans/{id}/archive", handler=archive, runs="write",
         summary="Archive a plan", tag="Plans", reply=PlanReply,
-        description="It takes no new subscriptions; existing ones go on.",
+        description="It takes no new subscriptions; existing ones go on. Refused while "
+        "another plan inherits from it, or its product begins or ends subscriptions with it.",
     ),
     Route(
         method="POST", path="/api/v1/plans/{id}/draft", handler=create_draft, runs="write",

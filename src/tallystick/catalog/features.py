@@ -14,6 +14,7 @@ from typing import Literal, cast
 import msgspec
 from msgspec import UNSET
 
+from tallystick.catalog import in_use
 from tallystick.catalog.changes import EVERYONE, queue_recount, record_change
 from tallystick.catalog.pages import Cursor, Listed
 from tallystick.catalog.rows import Body, decode, encode, given, shown
@@ -111,6 +112,7 @@ def update(
     before = stored(transaction, environment, feature)
     body = before | given(request)
     _check(body)
+    _check_change(transaction, environment, feature, before, body, now)
     fed_by = fed_by_of(body)
     if fed_by != fed_by_of(before) and _has_usage(transaction, environment, feature):
         raise BadInput(
@@ -150,9 +152,11 @@ def _let_stand(
 def set_archived(
     transaction: Transaction, environment: str, feature: str, archived: bool, now: Instant
 ) -> Body:
-    """Archive or unarchive. What plans grant of an archived feature they go on granting; it
-    cannot be added to another."""
+    """Archive or unarchive; an archived feature can be granted by nothing. Raises ``BadInput`` for
+    one that something grants."""
     body = stored(transaction, environment, feature)
+    if archived:
+        in_use.require_feature_free(transaction, environment, feature, now)
     body["featureStatus"] = "SUSPENDED" if archived else "ACTIVE"
     _write(transaction, environment, feature, body, now)
     return answer(transaction, environment, feature)
@@ -210,9 +214,44 @@ def _check(body: Body) -> None:
             f"meterType: a {body['featureType']} feature is not metered",
             code="MeteringNotAvailableForFeatureType",
         )
-    values = [item["value"] for item in body.get("enumConfiguration") or ()]
+    if body.get("unitTransformation") is not None and not metered:
+        raise BadInput("unitTransformation: only a metered feature has units to transform")
+    _check_values(body)
+
+
+def _check_values(body: Body) -> None:
+    """Raises ``BadInput`` unless a feature has values if, and only if, it is an ENUM."""
+    values = _values(body)
     if len(values) != len(set(values)):
         raise BadInput("enumConfiguration: a value occurs twice")
+    if body["featureType"] == "ENUM" and not values:
+        raise BadInput("enumConfiguration: an ENUM feature needs at least one value")
+    if body["featureType"] != "ENUM" and values:
+        raise BadInput(f"enumConfiguration: a {body['featureType']} feature has no values")
+
+
+def _values(body: Body) -> list[str]:
+    return [item["value"] for item in body.get("enumConfiguration") or ()]
+
+
+def _check_change(
+    transaction: Transaction, environment: str, feature: str, before: Body, body: Body, now: Instant
+) -> None:
+    """Raises ``BadInput`` for a change that would give what somebody has another meaning."""
+    if body.get("unitTransformation") != before.get("unitTransformation"):
+        by = in_use.granted_by(transaction, environment, feature, now)
+        if by is not None:
+            raise BadInput(
+                f"unitTransformation: feature {feature!r} is granted by {by}",
+                code="CannotUpdateUnitTransformationError",
+            )
+    gone = set(_values(before)) - set(_values(body))
+    used = gone & in_use.values_granted(transaction, environment, feature) if gone else set()
+    if used:
+        raise BadInput(
+            f"enumConfiguration: value {min(used)!r} of feature {feature!r} is granted; "
+            f"remove it there first"
+        )
 
 
 def _has_usage(transaction: Transaction, environment: str, feature: str) -> bool:

@@ -34,6 +34,13 @@ _CONFIGURATIONS = {
     "MONTH": "monthlyResetPeriodConfiguration",
     "WEEK": "weeklyResetPeriodConfiguration",
 }
+# What an entitlement may say of a feature, beside whether it is granted and how it is shown.
+_METERED = ("usageLimit", "hasUnlimitedUsage", "hasSoftLimit", "resetPeriod")
+_FITTING: dict[str, tuple[str, ...]] = {
+    "BOOLEAN": (),
+    "ENUM": ("enumValues",),
+    "NUMBER": ("usageLimit", "hasUnlimitedUsage"),
+}
 _FROM_START = {"accordingTo": "SubscriptionStart"}
 _DEFAULTS: Body = {"behavior": "Increment", "isGranted": True, "hiddenFromWidgets": []}
 
@@ -154,12 +161,26 @@ def _check_feature(
     stored = features.stored(transaction, environment, feature)
     if new and stored["featureStatus"] == "SUSPENDED":
         raise BadInput(f"id: feature {feature!r} is archived", code="EntityIsArchivedError")
+    _check_fit(feature, stored, cast("Body", msgspec.to_builtins(request)))
     if isinstance(request, UpdateFeatureEntitlement | PromotionalEntitlement):
         allowed = [item["value"] for item in stored.get("enumConfiguration") or ()]
-        named = request.enum_values or ()
-        unknown = [value for value in named if allowed and value not in allowed]
+        unknown = [value for value in request.enum_values or () if value not in allowed]
         if unknown:
             raise BadInput(f"enumValues: {feature!r} has no value {unknown[0]!r}")
+
+
+def _check_fit(feature: str, stored: Body, stated: Body) -> None:
+    """Raises ``BadInput`` for what makes no sense of such a feature; null and false say nothing."""
+    kind = stored["featureType"]
+    fitting = _METERED if stored["meterType"] != "None" else _FITTING[kind]
+    for field in _METERED + _FITTING["ENUM"]:
+        value = stated.get(field)
+        if field not in fitting and value is not None and value is not False and value != []:
+            described = "is not metered" if kind == "NUMBER" else f"is a {kind}"
+            raise BadInput(
+                f"{field}: feature {feature!r} {described}, so it has none",
+                code="UnsupportedFeatureType",
+            )
 
 
 def _reset(request: ResetFields, before: Body) -> Body:

@@ -14,7 +14,7 @@ from typing import Final, cast
 
 from msgspec import UNSET
 
-from tallystick.catalog import packages, products
+from tallystick.catalog import addons, in_use, packages, products
 from tallystick.catalog.packages import Package, Version
 from tallystick.catalog.pages import Listed
 from tallystick.catalog.rows import Body, given
@@ -64,6 +64,11 @@ def update(
     body = target.body | change
     if request.charges is not UNSET:
         body["pricingType"] = request.charges.pricing_type
+    if request.compatible_addon_ids is not UNSET:
+        names = request.compatible_addon_ids or ()
+        addons.check_of_product(
+            transaction, environment, "compatibleAddonIds", names, target.product
+        )
     if request.parent_plan_id is not UNSET:
         body.pop("inherited", None)
         _check_parent(transaction, environment, plan, target.product, body)
@@ -79,15 +84,18 @@ def create_draft(transaction: Transaction, environment: str, plan: str, now: Ins
 
 
 def remove_draft(transaction: Transaction, environment: str, plan: str) -> Body:
-    """Forget the draft; a plan that was never published is forgotten with it."""
+    """Forget the draft; a plan that was never published is forgotten with it, unless in use."""
     draft = packages.draft_of(transaction, environment, PLAN, plan)
+    if find(transaction, environment, plan).published is None:
+        in_use.require_plan_free(transaction, environment, plan, draft.product)
     packages.remove_draft(transaction, environment, PLAN, draft)
     return {"id": plan}
 
 
 def archive(transaction: Transaction, environment: str, plan: str, now: Instant) -> Body:
-    """Take no new subscriptions; existing ones go on."""
-    found = packages.find(transaction, environment, PLAN, plan)
+    """Take no new subscriptions; existing ones go on. Raises ``BadInput`` while it is in use."""
+    found = find(transaction, environment, plan)
+    in_use.require_plan_free(transaction, environment, plan, found.shown.product)
     packages.set_archived(transaction, environment, PLAN, found, now)
     return answer(transaction, environment, plan)
 
@@ -218,7 +226,7 @@ def _check_parent(
     while above is not None:
         if above == plan:
             raise BadInput(f"parentPlanId: plan {plan!r} would inherit from itself")
-        parent = find(transaction, environment, above)
+        parent = find_open(transaction, environment, above)
         if parent.shown.product != product:
             raise BadInput(f"parentPlanId: plan {above!r} belongs to another product")
         above = parent.versions[-1].body.get("parentPlanId")
