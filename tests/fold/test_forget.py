@@ -16,7 +16,7 @@ from tallystick.keys.owners import OWNED, owned, owner_of
 from tallystick.usage.counters import CounterKey
 from tests.archive.building import NOON, at
 from tests.keys.building import random_keys
-from tests.simulation.world import Crash
+from tests.simulation.world import Crash, World
 from tests.verify.counted import Counted
 
 COUNTERS = "SELECT environment, customer, resource, feature, generation, period_start FROM counters"
@@ -135,6 +135,62 @@ def test_a_counter_that_appears_meanwhile_keeps_its_values(counted: Counted) -> 
     assert len(list(steps)) > 2
     assert runs(counted) == [late]
     assert dead.id != late.id
+
+
+def test_recounts_do_not_make_the_disk_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "UNIQUES_FORGOTTEN_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "TIDY_SECONDS", 0.0)
+    world = World(tmp_path / "data", 1)
+    world.set_up(meters=("users",))
+    world.add_customer("acme", 5)
+    world.add_customer("globex", 5)
+    for customer in ("acme", "globex"):
+        world.post("/api/v1/events", {"events": pages(customer, range(200))})
+    world.worker.drain()
+    for recount in range(6):
+        recount_users(world, recount + 1)
+        world.worker.drain()
+        for _ in range(100):
+            world.worker.upkeep_step()
+        with world.door.services.state.reading() as transaction:
+            keys = sum(file.row_count for file in live_files(transaction, "uniques"))
+        assert 400 <= keys <= 800, "no more dead ones than living ones"
+        assert [world.usage(customer, "users") for customer in ("acme", "globex")] == [200, 200]
+    world.restart()
+    for customer in ("acme", "globex"):
+        again = pages(customer, range(195, 205), key="again")
+        world.post("/api/v1/events", {"events": again})
+    world.worker.drain()
+    assert [world.usage(customer, "users") for customer in ("acme", "globex")] == [205, 205]
+    assert world.verify().equal
+    world.close()
+
+
+def pages(customer: str, users: range, key: str = "first") -> list[dict[str, object]]:
+    """An event of each of these users."""
+    return [
+        {
+            "customerId": customer,
+            "eventName": "page",
+            "idempotencyKey": f"{key}-{user}",
+            "dimensions": {"user": f"user-{user}"},
+        }
+        for user in users
+    ]
+
+
+def recount_users(world: World, number: int) -> None:
+    """Change the meter, so that all is counted anew, to one of the same meaning."""
+    names = ("page", "nothing")[: 1 + number % 2]
+    filters = [
+        {"conditions": [{"field": "eventName", "operation": "EQUALS", "value": name}]}
+        for name in names
+    ]
+    meter = {"filters": filters, "aggregation": {"function": "UNIQUE", "field": "user"}}
+    changed = world.door.run(world.door.call("PATCH", "/api/v1/features/users", {"meter": meter}))
+    assert changed.status == 200
 
 
 @pytest.mark.parametrize("point", ["merge.after_file", "merge.before_commit", "merge.after_commit"])

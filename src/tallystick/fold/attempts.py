@@ -66,6 +66,10 @@ class Attempts:
             return requests[:together]
         return requests[: record.together] if first <= record.suspect_last else requests
 
+    def suspects_after(self, position: int) -> bool:
+        """Whether requests that follow ``position`` are still cut because of a death."""
+        return position < self._read().suspect_last
+
     def begin(self, first: int, last: int) -> int:
         """Record that [first, last] is about to be folded; returns which attempt this is."""
         before = self._read()

@@ -29,6 +29,7 @@ from tallystick.fold.slots import CHANGES_SINCE, Slot, Slots, counts_values
 from tallystick.fold.standing import Seen, Standing
 from tallystick.keys.hashing import key_hash_sql
 from tallystick.keys.key_set import KeySet
+from tallystick.keys.owners import OWNED, owned, owner_of
 from tallystick.metering.aggregate import DISTINCT_SQL, GROUPED_SQL
 from tallystick.metering.compile import CompiledMeter, compile_meter, union_of
 from tallystick.metering.placing import CELLS, Range, periods_of_keys
@@ -255,7 +256,7 @@ class Meterer:
             return None
         return self.uniques.write(
             self._owner.file_name("keys", "uniques", "run"), self._owner.epoch,
-            measured.unique_hi, measured.unique_lo, bucket=0, time_first=0, time_last=0,
+            measured.unique_hi, measured.unique_lo, bucket=OWNED, time_first=0, time_last=0,
         )  # fmt: skip
 
     def _targets_of(self, transaction: Transaction, batch: Batch) -> list[Target]:
@@ -369,18 +370,20 @@ class Meterer:
         ]
         if not counters:
             return
-        self._fill_counters_of(counters)
+        owners = self._fill_counters_of(counters)
         found = self._connection.execute(DISTINCT).fetchnumpy()
-        hi, lo = _plain(found["hi"]), _plain(found["lo"])
+        numbers = np.ma.getdata(found["counter_no"])
+        hi = _plain(found["hi"])
+        lo = owned(hi, _plain(found["lo"]), owners.take(numbers))
         new = ~self.uniques.contains(hi, lo)
-        numbers = np.ma.getdata(found["counter_no"])[new]
-        for number, count in zip(*np.unique(numbers, return_counts=True), strict=True):
+        for number, count in zip(*np.unique(numbers[new], return_counts=True), strict=True):
             _, start, slot = counters[int(number)]
             measured.parts[slot.key_at(start)] = (slot, Part(count=int(count)))
         measured.unique_hi, measured.unique_lo = hi[new], lo[new]
 
-    def _fill_counters_of(self, counters: Sequence[tuple[int, int, Slot]]) -> None:
-        """Make ``counters_of``: what a UNIQUE value is hashed together with."""
+    def _fill_counters_of(self, counters: Sequence[tuple[int, int, Slot]]) -> NDArray[np.uint64]:
+        """Make ``counters_of``: what a UNIQUE value is hashed together with. Returns whose the
+        keys of each counter are."""
         names = [slot.name_at(start) for _, start, slot in counters]
         columns = {
             "counter_no": np.arange(len(counters), dtype=np.int64),
@@ -392,6 +395,7 @@ class Meterer:
         self._connection.execute(
             "CREATE OR REPLACE TEMP TABLE counters_of AS SELECT * FROM counter_rows"
         )
+        return np.fromiter(map(owner_of, names), dtype=np.uint64, count=len(names))
 
 
 _first = itemgetter(0)

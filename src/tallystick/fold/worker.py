@@ -70,6 +70,7 @@ class Worker:
             (folder / name).mkdir(exist_ok=True)
         self._scratch = _scratch_folder(folder)
         self._inbox = inbox
+        self._attempts = Attempts(folder / "run" / "attempt")
         self._resume_at = 0.0
         self.owner = Owner.take(state)
         self.keys = _key_set(state, folder, "keys", limits.KEY_FILTER_MEMORY_BYTES_MAX)
@@ -81,7 +82,7 @@ class Worker:
         self.fold = Fold(
             state=state, inbox=inbox, owner=self.owner, meterer=meterer, recorder=recorder,
             keys=self.keys, connection=self._connection,
-            attempts=Attempts(folder / "run" / "attempt"), freshness=freshness, clock=clock,
+            attempts=self._attempts, freshness=freshness, clock=clock,
             lines_file=self._scratch / "lines.ndjson", window_us=settings.window_us,
         )  # fmt: skip
         inbox.resume_after(self.fold.position)
@@ -125,14 +126,16 @@ class Worker:
         """``step``, but a trickle may gather for a moment: a step has costs that events share.
 
         After a step the next waits three times as long as it took, within bounds, unless many
-        events wait or a recount is open; so a trickle costs a third of a core at most.
+        events wait, a recount is open, or what ended a worker is sought in small steps; so a
+        trickle costs a third of a core at most.
         """
         began = time.monotonic()
         if began < self._resume_at and self._few_wait():
             return False
         worked = self.step()
         ended = time.monotonic()
-        if worked and not self.recounts.any_open:
+        hurried = self.recounts.any_open or self._attempts.suspects_after(self.fold.position)
+        if worked and not hurried:
             self._resume_at = ended + min(3 * (ended - began), limits.TRICKLE_SECONDS_MAX)
         return worked
 
