@@ -12,7 +12,7 @@ from tallystick.api.pagination import (
     read_created_at,
     read_window,
 )
-from tallystick.catalog import products
+from tallystick.catalog import product_contents, products
 from tallystick.catalog.pages import of_items, page_of
 from tallystick.catalog.shapes.products import CreateProduct, DuplicateProduct, UpdateProduct
 from tallystick.catalog.shapes.replies import ProductReply
@@ -48,20 +48,20 @@ def update(services: Services, transaction: Transaction, request: Request) -> Re
 def archive(services: Services, transaction: Transaction, request: Request) -> Reply:
     """An archived product."""
     scope, now = (request.environment, request.args["id"]), services.clock.now()
-    return Reply(products.set_status(transaction, *scope, "ARCHIVED", now))
+    return Reply(product_contents.archive(transaction, *scope, now))
 
 
 def unarchive(services: Services, transaction: Transaction, request: Request) -> Reply:
     """A product that is open again."""
     scope, now = (request.environment, request.args["id"]), services.clock.now()
-    return Reply(products.set_status(transaction, *scope, "PUBLISHED", now))
+    return Reply(product_contents.unarchive(transaction, *scope, now))
 
 
 def duplicate(services: Services, transaction: Transaction, request: Request) -> Reply:
-    """A copy of a product, without its plans."""
+    """A copy of a product, with its plans and add-ons."""
     body, now = request.read(DuplicateProduct), services.clock.now()
     scope = (request.environment, request.args["id"])
-    return Reply(products.duplicate(transaction, *scope, body, now))
+    return Reply(product_contents.duplicate(transaction, *scope, body, now))
 
 
 ROUTES: Final = (
@@ -91,16 +91,18 @@ ROUTES: Final = (
     Route(
         method="POST", path="/api/v1/products/{id}/archive", handler=archive, runs="write",
         summary="Archive a product", tag="Products", reply=ProductReply,
-        description="It takes no new plans and subscriptions; existing ones go on.",
+        description="Its plans and add-ons are archived with it; existing subscriptions go on.",
     ),
     Route(
         method="POST", path="/api/v1/products/{id}/unarchive", handler=unarchive, runs="write",
         summary="Unarchive a product", tag="Products", reply=ProductReply,
-        description="It takes plans and subscriptions again.",
+        description="Its plans and add-ons that were archived with it are open again too.",
     ),
     Route(
         method="POST", path="/api/v1/products/{id}/duplicate", handler=duplicate, runs="write",
         summary="Copy a product", tag="Products", body=DuplicateProduct, reply=ProductReply,
-        status=201, description="Its settings are copied, its plans are not.",
+        status=201, description="Its settings, plans and add-ons are copied: plan `pro` of the "
+        "copy `new` is `new-pro`. What is published is published again, drafts are drafts, "
+        "what is archived is left out.",
     ),
 )  # fmt: skip

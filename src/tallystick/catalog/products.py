@@ -1,4 +1,4 @@
-"""Products: containers of plans.
+"""Products: containers of plans and add-ons.
 
 Owns: the rows of ``products``. A product says whether a customer may hold several subscriptions of
 it, and whether a plan change resets usage.
@@ -11,6 +11,7 @@ from typing import Literal, cast
 
 from msgspec import UNSET
 
+from tallystick.catalog import in_use
 from tallystick.catalog.changes import EVERYONE, record_change
 from tallystick.catalog.pages import Cursor, Listed
 from tallystick.catalog.rows import Body, decode, encode, given, shown
@@ -31,6 +32,10 @@ INSERT INTO products (environment, id, body, created_at, updated_at) VALUES (?, 
 
 UPDATE_PRODUCT = "UPDATE products SET body = ?, updated_at = ? WHERE environment = ? AND id = ?"
 
+OPEN_PLAN = """
+SELECT 1 FROM plans WHERE environment = ? AND id = ? AND product = ? AND status <> 'ARCHIVED'
+"""
+
 Status = Literal["PUBLISHED", "ARCHIVED"]
 RESET_ALWAYS = "ALWAYS_RESET"
 
@@ -48,18 +53,31 @@ def duplicate(
     environment: str,
     product: str,
     request: DuplicateProduct,
+    settings: Body | None,
     now: Instant,
 ) -> Body:
-    """Store a new product with the settings of another; its plans are not copied."""
+    """Store a new product like another, with these settings; ``product_contents`` copies the rest.
+
+    Raises ``Conflict`` when the id is taken.
+    """
     body = stored(transaction, environment, product) | given(request, "targetId")
+    body |= {"productSettings": settings, "status": "PUBLISHED"}
     return _insert(transaction, environment, request.target_id, body, now)
 
 
 def update(
     transaction: Transaction, environment: str, product: str, request: UpdateProduct, now: Instant
 ) -> Body:
-    """Change what the request states; a plan change made before keeps what it did."""
-    body = stored(transaction, environment, product) | given(request)
+    """Change what the request states; a plan change made before keeps what it did.
+
+    Raises ``BadInput`` for another answer to several subscriptions while there are some, and
+    ``NotFound`` for a plan that the product does not have.
+    """
+    before = stored(transaction, environment, product)
+    body = before | given(request)
+    if body["multipleSubscriptions"] != before["multipleSubscriptions"]:
+        _require_no_subscriptions(transaction, environment, product, now)
+    _check_journey(transaction, environment, product, given(request).get("productSettings") or {})
     if request.metadata is not UNSET:
         body["metadata"] = given_map(request.metadata)
     return _write(transaction, environment, product, body, now)
@@ -128,6 +146,28 @@ def _write(
     transaction.run(UPDATE_PRODUCT, encode(body), now, environment, product)
     record_change(transaction, environment, EVERYONE, now)
     return answer(transaction, environment, product)
+
+
+def _require_no_subscriptions(
+    transaction: Transaction, environment: str, product: str, now: Instant
+) -> None:
+    if in_use.is_subscribed(transaction, environment, product, now):
+        raise BadInput(
+            f"multipleSubscriptions: product {product!r} has subscriptions; "
+            f"create another product instead"
+        )
+
+
+def _check_journey(
+    transaction: Transaction, environment: str, product: str, settings: Body
+) -> None:
+    for field in ("downgradePlanId", "subscriptionStartPlanId"):
+        plan = settings.get(field)
+        if plan is not None and not transaction.one(OPEN_PLAN, environment, plan, product):
+            raise NotFound(
+                f"{field}: product {product!r} has no plan {plan!r} that is not archived",
+                code="PlanNotFound",
+            )
 
 
 def _row(transaction: Transaction, environment: str, product: str) -> Row:
