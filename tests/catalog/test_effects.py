@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AbstractContextManager
 from decimal import Decimal
 
@@ -9,9 +10,10 @@ import pytest
 
 from tallystick import limits
 from tallystick.archive.query import QueryEngine, Session
+from tallystick.catalog.changes import record_change
 from tallystick.ingest.usage import UsageItem
 from tallystick.usage.report import report_usages
-from tests.catalog.building import Desk, limit, meter, monthly
+from tests.catalog.building import NOW, Desk, limit, meter, monthly
 
 
 def test_a_customer_without_archived_events_needs_no_recount(shop: Desk) -> None:
@@ -210,3 +212,39 @@ def test_reported_usage_of_what_begins_later_is_placed_by_the_version_of_then(sh
     shop.move("2026-02-01T06:00:00")
     report(shop, 2)
     assert sorted(counted(shop).values()) == ["2", "5"]
+
+
+def take_addon(desk: Desk, subscription: str, addon: str) -> None:
+    """Pretend that a subscription had an add-on from its start."""
+    with desk.services.state.writing() as transaction:
+        transaction.run(
+            "INSERT INTO subscription_addons (environment, addon, subscription, customer) "
+            "VALUES (?, ?, ?, 'acme')",
+            desk.environment, addon, subscription,
+        )  # fmt: skip
+        history = [{"at": NOW, "addons": [{"id": addon, "quantity": 1, "version": 1}]}]
+        transaction.run(
+            "UPDATE subscriptions SET body = json_set(body, '$.addonHistory', json(?)) "
+            "WHERE id = ?",
+            json.dumps(history),
+            subscription,
+        )
+        record_change(transaction, desk.environment, "acme", desk.services.clock.now())
+
+
+def test_publishing_an_addon_for_all_counts_anew_what_it_moves(shop: Desk) -> None:
+    items = [limit(name, 50, behavior="Override") for name in ("calls", "events")]
+    shop.add_addon("extra", *items)
+    take_addon(shop, shop.subscribe("basic")["id"], "extra")
+    shop.archive_events_of()
+    shop.move("2026-01-12T06:00:00")
+    report(shop, 5)
+    shop.move("2026-01-12T18:00:00")
+    report(shop, 2)
+    shop.post("addons/extra/draft")
+    for name in ("calls", "events"):
+        change = {"type": "FEATURE", "resetPeriod": "DAY"}
+        shop.patch(f"addons/extra/entitlements/{name}", change)
+    shop.post("addons/extra/publish", {"migrationType": "ALL_CUSTOMERS"})
+    assert sorted(counted(shop).values()) == ["2", "5"]
+    assert shop.recounts() == [("events", "")]
