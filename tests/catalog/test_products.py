@@ -91,3 +91,11 @@ def test_a_product_leads_to_plans_of_its_own(store: Desk, field: str) -> None:
             store.patch("products/main", {"productSettings": SETTINGS | {field: plan}})
         assert refused.value.code == "PlanNotFound"
     assert store.patch("products/main", {"productSettings": SETTINGS | {field: "pro"}})
+
+
+def test_features_drop_only_themselves_and_products_no_rule(shop: Desk) -> None:
+    noted = "SELECT what FROM changes ORDER BY seq DESC LIMIT 1"
+    shop.patch("features/calls", {"displayName": "Calls!"})
+    assert shop.rows(noted) == [("feature:calls",)]
+    shop.patch("products/main", {"displayName": "Main!"})
+    assert shop.rows(noted) == [("feature:calls",)]

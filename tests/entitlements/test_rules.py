@@ -89,12 +89,16 @@ def test_a_change_of_a_customer_drops_that_customer_alone(desk: Desk, rules: Rul
     assert queries(desk, rules, "other") > 0
 
 
-def test_a_change_of_the_catalog_drops_its_environment_alone(desk: Desk, rules: Rules) -> None:
+def test_a_change_of_the_catalog_drops_what_it_touches_alone(desk: Desk, rules: Rules) -> None:
     desk.environment = "elsewhere"
     desk.add_product()
+    desk.add_feature("calls")
+    desk.add_plan("basic", limit("calls"))
     assert queries(desk, rules) == 0
     desk.environment = ENVIRONMENT
     desk.patch("features/calls", {"displayName": "New"})
+    assert queries(desk, rules) == 0  # neither limits nor periods depend on it
+    desk.renew("basic", "NEW_CUSTOMERS")
     assert queries(desk, rules) > 0
     with desk.reading() as transaction:
         assert rules.features(transaction, ENVIRONMENT)["calls"].display_name == "New"

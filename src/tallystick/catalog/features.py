@@ -94,7 +94,7 @@ def create(
     _check(body)
     fed_by = fed_by_of(body)
     transaction.run(INSERT_FEATURE, environment, request.id, encode(body), fed_by, now, now)
-    record_change(transaction, environment, EVERYONE, now)
+    record_change(transaction, environment, EVERYONE, now, f"feature:{request.id}")
     if fed_by == "events":
         queue_recount(transaction, environment, request.id, EVERYONE, "new meter", as_of, now)
     return answer(transaction, environment, request.id)
@@ -266,7 +266,7 @@ def _write(
 ) -> None:
     values = (encode(body), fed_by_of(body), now)
     transaction.run(UPDATE_FEATURE, *values, environment, feature)
-    record_change(transaction, environment, EVERYONE, now)
+    record_change(transaction, environment, EVERYONE, now, f"feature:{feature}")
 
 
 def _row(transaction: Transaction, environment: str, feature: str) -> Row:

@@ -1,7 +1,8 @@
 """Products: containers of plans and add-ons.
 
 Owns: the rows of ``products``. A product says whether a customer may hold several subscriptions of
-it, and whether a plan change resets usage.
+it, and whether a plan change resets usage. No cached rule is made of a product, so
+nothing is recorded as a change.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Literal, cast
 from msgspec import UNSET
 
 from tallystick.catalog import in_use
-from tallystick.catalog.changes import EVERYONE, record_change
 from tallystick.catalog.pages import Cursor, Listed
 from tallystick.catalog.rows import Body, decode, encode, given, shown
 from tallystick.catalog.shapes.products import CreateProduct, DuplicateProduct, UpdateProduct
@@ -136,7 +136,6 @@ def _insert(
     if transaction.one(SELECT_PRODUCT, environment, product) is not None:
         raise Conflict(f"id: a product {product!r} exists already")
     transaction.run(INSERT_PRODUCT, environment, product, encode(body), now, now)
-    record_change(transaction, environment, EVERYONE, now)
     return answer(transaction, environment, product)
 
 
@@ -144,7 +143,6 @@ def _write(
     transaction: Transaction, environment: str, product: str, body: Body, now: Instant
 ) -> Body:
     transaction.run(UPDATE_PRODUCT, encode(body), now, environment, product)
-    record_change(transaction, environment, EVERYONE, now)
     return answer(transaction, environment, product)
 
 
