@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from tallystick.fold.quarantine import ask_retry
 from tests.simulation.auditor import Book, Sent
 from tests.simulation.world import REPORTED, World, _value_of
 
@@ -260,6 +261,8 @@ class Unruly(World):
         tried again by a worker that finds nothing else to do."""
         self.worker.drain()
         self.restart()
+        services = self.door.services
+        ask_retry(services.state, services.inbox, services.inbox_store, None)
         self.worker.drain()
 
     def unlike_the_auditor(self) -> list[str]:
