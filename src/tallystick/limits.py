@@ -109,10 +109,11 @@ RECOUNT_STEP_ROWS_FIRST: Final = 25_000
 """Archived events the first step of a run reads; what it touches says how many the next may."""
 RECOUNT_STEP_ROWS_MIN: Final = 100
 """Archived events one recount step always may read, whatever they touch."""
-RECOUNT_STEP_COUNTERS_MAX: Final = 3_000
+RECOUNT_STEP_COUNTERS_MAX: Final = 4_000
 """Counters that one recount step may touch, so that its write transaction stays short."""
 RECOUNT_STEP_SECONDS_AIM: Final = 0.5
-"""How long a recount step may last before the next reads half as much: the fold waits for it."""
+"""How long a recount step may last before the next reads half as much, since the fold waits for
+it; but never less than the first step, or a machine that is slow for everybody would stall it."""
 RECOUNTS_TOGETHER_MAX: Final = 2_000
 """Recounts of single customers that one reading of the archive serves."""
 RECOUNT_CHANGES_MAX: Final = 100

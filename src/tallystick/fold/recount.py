@@ -188,7 +188,7 @@ class Recounter:
     def _adapt(self, run: Run, rows: int, touched: int, seconds: float) -> None:
         """Let the next step read more or less by what this one took."""
         if seconds > limits.RECOUNT_STEP_SECONDS_AIM:
-            rows = _less(rows)
+            rows = max(rows // 2, min(rows, limits.RECOUNT_STEP_ROWS_FIRST))
         elif (
             2 * touched <= limits.RECOUNT_STEP_COUNTERS_MAX
             and 2 * seconds <= limits.RECOUNT_STEP_SECONDS_AIM
