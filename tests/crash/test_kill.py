@@ -18,6 +18,8 @@ import httpx
 import pytest
 from stigg import Stigg
 
+from tallystick import limits
+from tallystick.freshness import Freshness
 from tests.proof.selling import (
     customer,
     for_life,
@@ -102,6 +104,22 @@ def assert_exact(server: Server, clients: int) -> None:
     verified(server)
 
 
+class _Standstill:
+    """Whether the worker got nowhere between kills: a request that seems to end it each time would
+    rightly be set aside."""
+
+    def __init__(self, path: Path) -> None:
+        self._freshness = Freshness(path)
+        self._position = -1
+        self._kills = 0
+
+    def too_long(self) -> bool:
+        position = self._freshness.read().position
+        self._kills = self._kills + 1 if position == self._position else 1
+        self._position = position
+        return self._kills >= limits.STEP_ATTEMPTS_MAX
+
+
 def kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
@@ -116,8 +134,11 @@ def test_killing_children_at_random_loses_and_repeats_nothing(tmp_path: Path, se
         for client in clients:
             client.start()
         kills = 0
+        stands = _Standstill(tmp_path / "data" / "run" / "freshness")
         while any(client.is_alive() for client in clients):
             name = chance.choice(("api-0", "api-1", "worker-0", "worker-0"))
+            if name == "worker-0" and stands.too_long():
+                name = "api-0"
             with suppress(FileNotFoundError, ValueError):
                 kill(server.pid_of(name))
                 kills += 1
