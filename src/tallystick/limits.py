@@ -84,12 +84,21 @@ STORE_BUSY_SECONDS_MAX: Final = 5.0
 """How long a write waits for another writer before the caller is told 503."""
 
 # --- fold --------------------------------------------------------------------------------------
-STEP_EVENTS_MIN: Final = 2_000
+STEP_EVENTS_MIN: Final = 1_000
 STEP_EVENTS_MAX: Final = 100_000
 STEP_BYTES_MAX: Final = 32 * MIB
 """Bytes of inbox rows in one step; at least one row always fits."""
 STEP_COUNTERS_TARGET: Final = 30_000
-"""Counters one step aims to write, so that its write transaction stays short."""
+"""Standing counters one step aims to write, 3.3 us each, so that its transaction stays short."""
+STEP_COUNTERS_MAX: Final = 37_500
+"""What would write more is folded in smaller steps, down to one request."""
+STEP_NEW_COUNTER_WEIGHT: Final = 7
+"""For how many standing counters one counts that is new, some 20 us."""
+STEP_KNOWN_COUNTER_WEIGHT: Final = 2
+"""For how many of them a UNIQUE counter counts whose row is remembered, 6 us each."""
+STEP_MEASURES_MAX: Final = 3
+"""How often a step is measured while rules change under it, before it gets smaller; a small one is
+then measured with the store held, where nothing changes."""
 TRICKLE_SECONDS_MAX: Final = 0.25
 """How long a few events may wait for company before they are folded: a step costs some 50 ms of
 processor however small it is, and reports and checks want that core too."""
@@ -212,6 +221,7 @@ assert EVENT_BYTES_MAX < BODY_BYTES_MAX < STEP_BYTES_MAX < INBOX_BYTES_MAX
 assert STEP_EVENTS_MIN >= EVENTS_PER_REQUEST_MAX, "one request always fits a step"
 assert STEP_EVENTS_MAX >= STEP_EVENTS_MIN
 assert RECOUNT_STEP_ROWS_MIN <= RECOUNT_STEP_ROWS_FIRST <= RECOUNT_STEP_ROWS_MAX
+assert STEP_COUNTERS_TARGET < STEP_COUNTERS_MAX, "a step that meets its aim is not begun anew"
 assert USAGES_PER_REQUEST_MAX <= REPORTS_PER_STEP_MAX <= REPORTS_WAITING_MAX
 assert SYNC_SECONDS_DEFAULT <= SYNC_SECONDS_MAX
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tallystick import limits
 from tallystick.catalog.changes import queue_recount
 from tallystick.clock import HOUR, Instant, format_instant
 from tallystick.core import periods
@@ -74,7 +75,7 @@ def test_a_batch_over_five_years_of_hourly_resets_counts_in_each_of_its_hours(
     counted: Counted,
 ) -> None:
     subscribe(counted, "acme")
-    hours = hours_of(2_000, seed=1)
+    hours = hours_of(limits.STEP_EVENTS_MIN, seed=1)
     send(counted, "acme", hours)
     assert counted.worker.fold.step()
     assert not counted.worker.fold.step(), "it was one batch"

@@ -10,7 +10,7 @@ Rules are asked per touched (meter, customer, resource), never per event, and mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple, cast
@@ -19,6 +19,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from tallystick import limits
 from tallystick.archive.manifest import FileDraft
 from tallystick.core.parts import ZERO, Part
 from tallystick.entitlements.loading import FeatureRules
@@ -33,7 +34,7 @@ from tallystick.keys.owners import OWNED, owned, owner_of
 from tallystick.metering.aggregate import DISTINCT_SQL, GROUPED_SQL
 from tallystick.metering.compile import CompiledMeter, compile_meter, union_of
 from tallystick.metering.placing import CELLS, Range, periods_of_keys
-from tallystick.store import Transaction, Value
+from tallystick.store import Transaction
 from tallystick.usage.counters import (
     CounterKey,
     StoredCounter,
@@ -68,7 +69,12 @@ SELECT key_no, meter_no, customer, resource, first_us, last_us, count, sum, mini
 FROM touched WHERE key_no NOT IN (SELECT key_no FROM settled)
 """
 
-TOUCHED_CUSTOMER = "SELECT count(*) FROM touched WHERE customer = ?"
+# Of customers whose rules changed, those with matches; the parameter is environments by meter.
+TOUCHED_CUSTOMERS = """
+SELECT count(*) FROM touched JOIN changed
+  ON changed.customer = touched.customer
+ AND changed.environment = (?::VARCHAR[])[touched.meter_no + 1]
+"""
 
 # The matches that the sums of ``touched`` do not settle, with the periods they may fall into.
 CREATE_PERIODS = """
@@ -148,18 +154,30 @@ class Measured:
     seq: int
     environments: frozenset[str]
     """Also those without a meter: one that appears meanwhile must not miss these events."""
+    meters: tuple[str, ...] = ()
+    """The environment of each meter."""
+    idle: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Environments without a meter for these events, and the names that these have."""
     parts: dict[CounterKey, tuple[Slot, Part]] = field(default_factory=dict)
     unique_hi: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     unique_lo: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    stored: dict[CounterKey, StoredCounter | None] = field(default_factory=dict)
+    """The rows of ``parts``, as far as they were looked up before the transaction."""
     written: list[tuple[CounterKey, Slot, StoredCounter]] = field(default_factory=list)
     """The counters of ``parts`` as the transaction leaves them."""
+
+    def look_up(self, transaction: Transaction) -> None:
+        """Read the rows of ``parts`` ahead of the transaction that writes them: nobody else writes
+        them, and what makes them stale is a change of rules."""
+        self.stored = {key: slot.counter(transaction, key) for key, (slot, _) in self.parts.items()}
 
     def add_to_counters(self, transaction: Transaction) -> int:
         """Write the parts into their counters; returns how many."""
         known: list[StoredCounter] = []
         self.written = []
         for key, (slot, part) in self.parts.items():
-            found = slot.counter(transaction, key)
+            looked_up = key in self.stored
+            found = self.stored[key] if looked_up else slot.counter(transaction, key)
             if found is None:
                 stored = StoredCounter(insert_counter(transaction, key, part), part)
             else:
@@ -208,24 +226,27 @@ class Meterer:
     def measure_batch(self, transaction: Transaction, batch: Batch) -> Measured:
         """What the batch in ``events`` adds to the counters that stand."""
         seq = self._slots.follow(transaction, self._standing)
-        targets = self._targets_of(transaction, batch)
+        names = self._names_of(batch)
+        targets = self._targets_of(transaction, names)
 
         def find(target: Target, customer: str, resource: str) -> Slot | None:
             return self._slots.find(
                 transaction, target.environment, customer, resource, target.feature
             )
 
-        measured = Measured(seq, frozenset(batch.environments))
+        measured = _begun(seq, targets, names)
         self._match(targets)
         self._standing.settle([(target.environment, target.feature.id) for target in targets])
         self._add_up(targets, find, measured)
+        measured.look_up(transaction)
         return measured
 
     def measure(
         self, seq: int, environment: str, targets: Sequence[Target], find: Finder
     ) -> Measured:
         """What ``events``, a piece of the archive, add to the counters that ``find`` names."""
-        measured = Measured(seq, frozenset((environment,)))
+        meters = tuple(environment for _ in targets)
+        measured = Measured(seq, frozenset((environment,)), meters)
         self._match(targets)
         self._standing.settle_none()
         self._add_up(targets, find, measured)
@@ -235,19 +256,47 @@ class Meterer:
         """Write all counters of the last ``measure_batch`` or ``measure``; returns how many."""
         return self._standing.write(transaction) + measured.add_to_counters(transaction)
 
+    def weight(self, measured: Measured) -> int:
+        """What ``write`` costs the store, in standing counters."""
+        known = sum(slot.knows(key) for key, (slot, _) in measured.parts.items())
+        return (
+            self._standing.settled
+            + limits.STEP_KNOWN_COUNTER_WEIGHT * known
+            + limits.STEP_NEW_COUNTER_WEIGHT * (len(measured.parts) - known)
+        )
+
     def keep(self, measured: Measured) -> None:
         """After the commit of a batch: memory follows what is durable."""
         self._standing.keep(measured.remember())
 
     def changed_since(self, transaction: Transaction, measured: Measured) -> bool:
         """Whether a rule that ``measured`` used changed after it was asked."""
+        changes = cast("set[tuple[str, str]]", set(transaction.all(CHANGES_SINCE, measured.seq)))
+        whole = {environment for environment, customer in changes if not customer}
         return any(
-            environment in measured.environments and (not customer or self._touched(customer))
-            for environment, customer in transaction.all(CHANGES_SINCE, measured.seq)
+            self._concerned(transaction, environment, measured)
+            for environment in whole & measured.environments
+        ) or self._touched([change for change in changes if change[1]], measured.meters)
+
+    def _concerned(self, transaction: Transaction, environment: str, measured: Measured) -> bool:
+        """Whether a change of a whole environment may concern what was measured of it. Where
+        nothing was, only a new meter does, for these events."""
+        if environment not in measured.idle:
+            return True
+        self._rules.refresh(transaction)
+        return any(
+            takes_part(feature, measured.idle[environment])
+            for feature in self._rules.metered(transaction, environment)
         )
 
-    def _touched(self, customer: Value) -> bool:
-        (row,) = self._connection.execute(TOUCHED_CUSTOMER, [customer]).fetchall()
+    def _touched(self, customers: Sequence[tuple[str, str]], meters: Sequence[str]) -> bool:
+        """Whether one of these (environment, customer) has matches."""
+        if not customers or not meters:
+            return False
+        columns = np.array(customers, dtype=object).T
+        self._connection.register("changed", {"environment": columns[0], "customer": columns[1]})
+        (row,) = self._connection.execute(TOUCHED_CUSTOMERS, [list(meters)]).fetchall()
+        self._connection.unregister("changed")
         return bool(row[0])
 
     def write_uniques(self, measured: Measured) -> FileDraft | None:
@@ -259,19 +308,24 @@ class Meterer:
             measured.unique_hi, measured.unique_lo, bucket=OWNED, time_first=0, time_last=0,
         )  # fmt: skip
 
-    def _targets_of(self, transaction: Transaction, batch: Batch) -> list[Target]:
-        """Every meter whose environment and event name occur in the batch."""
+    def _names_of(self, batch: Batch) -> dict[str, set[str]]:
+        """The event names in the batch, by environment, in the order of their numbers."""
         rows = self._connection.execute("SELECT DISTINCT env_no, event_name FROM events").fetchall()
-        names: dict[int, set[str]] = {}
+        names: dict[str, set[str]] = {environment: set() for environment in batch.environments}
         for env_no, name in rows:
-            names.setdefault(env_no, set()).add(name)
-        single = len(batch.environments) == 1
+            names[batch.environments[env_no]].add(name)
+        return names
+
+    def _targets_of(
+        self, transaction: Transaction, names: Mapping[str, Collection[str]]
+    ) -> list[Target]:
+        """Every meter whose environment and event name occur in the batch."""
+        single = len(names) == 1
         targets = []
-        for env_no, present in sorted(names.items()):
-            environment = batch.environments[env_no]
+        for env_no, (environment, present) in enumerate(names.items()):
             relation = "events" if single else f"(SELECT * FROM events WHERE env_no = {env_no})"
             for feature in self._rules.metered(transaction, environment):
-                if takes_part(feature, present):
+                if present and takes_part(feature, present):
                     targets.append(Target(environment, feature, relation))
         return targets
 
@@ -399,6 +453,12 @@ class Meterer:
 
 
 _first = itemgetter(0)
+
+
+def _begun(seq: int, targets: Sequence[Target], names: Mapping[str, Collection[str]]) -> Measured:
+    meters = tuple(target.environment for target in targets)
+    idle = {name: present for name, present in names.items() if name not in meters}
+    return Measured(seq, frozenset(names), meters, idle)
 
 
 def takes_part(feature: FeatureRules, present: Iterable[str]) -> bool:

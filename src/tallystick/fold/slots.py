@@ -69,9 +69,11 @@ class Slot:
 
     def counter(self, transaction: Transaction, key: CounterKey) -> StoredCounter | None:
         """The row of counter ``key`` of this slot, read only when it is not known."""
-        if key == self.key and self.stored is not None:
-            return self.stored
-        return find_counter(transaction, key)
+        return self.stored if self.knows(key) else find_counter(transaction, key)
+
+    def knows(self, key: CounterKey) -> bool:
+        """Whether the row of counter ``key`` of this slot need not be read."""
+        return self.stored is not None and key == self.key
 
 
 def name_of(key: CounterKey) -> str:

@@ -144,6 +144,11 @@ class Standing:
         self._connection.execute(CREATE_NONE_SETTLED)
         self._rows = []
 
+    @property
+    def settled(self) -> int:
+        """How many counters ``write`` would write."""
+        return len(self._rows)
+
     def write(self, transaction: Transaction) -> int:
         """Write what ``settled`` holds to the store; returns how many counters that were."""
         rewrite_rows(transaction, self._rows)

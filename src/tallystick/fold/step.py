@@ -51,6 +51,14 @@ class RulesChanged(Exception):
     """A rule that this step used changed before it could commit; measure again."""
 
 
+class TooLarge(Exception):
+    """Fold at most so many events of these requests, or one request."""
+
+    def __init__(self, events_max: int) -> None:
+        super().__init__(events_max)
+        self.events_max = events_max
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """A step's batch whose files are durable and not yet named, and which events were new."""
@@ -67,7 +75,8 @@ class Done:
 
     through: int
     events: int = 0
-    counters: int = 0
+    weight: int = 0
+    """What it cost the store, in standing counters."""
     named: Sequence[ManifestFile] = ()
     measured: Measured | None = None
     customers: Set[tuple[str, str]] = frozenset()
@@ -104,7 +113,7 @@ class Fold:
         self._clock = clock
         self._lines_file = lines_file
         self._window_us = window_us
-        self._events_max = limits.STEP_EVENTS_MAX
+        self._events_max = limits.STEP_EVENTS_MIN  # until steps have shown what they write
         self._known_customers: set[tuple[str, str]] = set()
         self._removed = -1
         with state.reading() as transaction:
@@ -130,7 +139,8 @@ class Fold:
         self._fold(requests)
         self._remove_folded()
         reach("fold.after_inbox_removed")
-        self._tell_freshness(asked_at, requests[-1].received_at)
+        folded = [one.received_at for one in requests if one.position <= self._position]
+        self._tell_freshness(asked_at, folded[-1])
         return True
 
     def _take(self) -> list[InboxRequest]:
@@ -144,7 +154,8 @@ class Fold:
         return requests[:same]
 
     def _fold(self, requests: Sequence[InboxRequest]) -> None:
-        """Fold the requests; what fails is halved until the one request that fails is set aside."""
+        """Fold the requests, or the first of them that are enough for one step; what fails is
+        halved until the one request that fails is set aside."""
         first, last = requests[0].position, requests[-1].position
         if self._attempts.begin(first, last) > limits.STEP_ATTEMPTS_MAX and len(requests) == 1:
             self._set_aside(requests[0], "it ended the worker process each time it was folded")
@@ -153,6 +164,10 @@ class Fold:
         try:
             with disk_failures():
                 done = self._fold_once(requests)
+        except TooLarge as error:
+            self._attempts.end()
+            self._events_max = max(limits.STEP_EVENTS_MIN, error.events_max)
+            self._fold(_first_of(requests, error.events_max))
         except TallystickError:
             self._attempts.end()
             raise
@@ -166,7 +181,8 @@ class Fold:
                 return
             half = len(requests) // 2
             self._fold(requests[:half])
-            self._fold(requests[half:])
+            if self._position == requests[half - 1].position:
+                self._fold(requests[half:])
         else:
             self._attempts.end()
             self._adopt(done)
@@ -181,15 +197,26 @@ class Fold:
         reach("fold.before_files")
         reach_each("fold.request", (request.position for request in wanted))
         with self._recorder.drafts() as drafts:
-            written = self._write(wanted, drafts)
-            while True:
-                with self._state.reading() as transaction:
-                    measured = self._meterer.measure_batch(transaction, written.batch)
-                uniques = drafts.add(self._meterer.write_uniques(measured))
-                try:
-                    return self._commit(written, measured, drafts, through)
-                except RulesChanged:
-                    drafts.give_up(uniques)
+            return self._count(self._write(wanted, drafts), drafts, through)
+
+    def _count(self, written: Written, drafts: Drafts, through: int) -> Done:
+        """Measure and commit. Who changes rules all the time keeps nobody's events from being
+        counted: after some tries it is done for few events, and then with the store held."""
+        single, events = len(written.batch.requests) == 1, len(written.batch.env_nos)
+        for _ in range(limits.STEP_MEASURES_MAX):
+            with self._state.reading() as transaction:
+                measured = self._meterer.measure_batch(transaction, written.batch)
+            weight = self._meterer.weight(measured)
+            if weight > limits.STEP_COUNTERS_MAX and not single:
+                raise TooLarge(_fitting(events, weight))
+            uniques = drafts.add(self._meterer.write_uniques(measured))
+            try:
+                return self._commit(written, measured, drafts, through)
+            except RulesChanged:
+                drafts.give_up(uniques)
+        if events > limits.STEP_EVENTS_MIN and not single:
+            raise TooLarge(limits.STEP_EVENTS_MIN)
+        return self._commit(written, None, drafts, through)
 
     def _write(self, requests: Sequence[InboxRequest], drafts: Drafts) -> Written:
         batch, hi, lo = batches.load(self._connection, requests, self._lines_file)
@@ -224,14 +251,20 @@ class Fold:
             bucket=bucket, time_first=min(times), time_last=max(times),
         )  # fmt: skip
 
-    def _commit(self, written: Written, measured: Measured, drafts: Drafts, through: int) -> Done:
+    def _commit(
+        self, written: Written, measured: Measured | None, drafts: Drafts, through: int
+    ) -> Done:
+        """Make a batch durable; it is measured here when it is not yet."""
         now = self._clock.now()
         with self._state.writing() as transaction:
             if self._owner.confirm(transaction) != self._position:
                 raise LostOwnership("the folded position moved without this worker")
-            if self._meterer.changed_since(transaction, measured):
+            if measured is None:
+                measured = self._meterer.measure_batch(transaction, written.batch)
+                drafts.add(self._meterer.write_uniques(measured))
+            elif self._meterer.changed_since(transaction, measured):
                 raise RulesChanged
-            counters = self._meterer.write(transaction, measured)
+            self._meterer.write(transaction, measured)
             remember_customers(transaction, written.customers)
             named = [add_file(transaction, draft, now) for draft in drafts.files]
             write_totals(
@@ -246,7 +279,8 @@ class Fold:
             drafts.may_be_named = True
         reach("fold.after_commit")
         events = len(written.batch.env_nos)
-        return Done(through, events, counters, named, measured, written.customers)
+        weight = self._meterer.weight(measured)
+        return Done(through, events, weight, named, measured, written.customers)
 
     def _adopt(self, done: Done) -> None:
         """After the commit: memory follows what is durable. An error here is nobody's request's;
@@ -259,14 +293,18 @@ class Fold:
                 self._meterer.uniques.add(file)
         if done.measured is not None:
             self._meterer.keep(done.measured)
-            self._adapt(done.events, done.counters)
+            self._adapt(done.events, done.weight)
         if len(self._known_customers) > KNOWN_CUSTOMERS_MAX:
             self._known_customers.clear()
         self._known_customers |= done.customers
 
-    def _adapt(self, events: int, counters: int) -> None:
-        """Bound the counters of the next step by this one's share of counters per event."""
-        fitting = int(limits.STEP_COUNTERS_TARGET * events / max(counters, 1))
+    def _adapt(self, events: int, weight: int) -> None:
+        """Bound what the next step writes by this one's share of counters per event. The share
+        falls as steps grow, so one that met its aim may always be tried a little larger."""
+        fitting = _fitting(events, weight)
+        if weight <= limits.STEP_COUNTERS_TARGET:
+            larger = self._events_max * limits.STEP_COUNTERS_MAX // limits.STEP_COUNTERS_TARGET
+            fitting = min(max(fitting, larger), 2 * self._events_max)
         self._events_max = min(max(fitting, limits.STEP_EVENTS_MIN), limits.STEP_EVENTS_MAX)
 
     def _set_aside(self, request: InboxRequest, reason: str) -> None:
@@ -298,3 +336,18 @@ class Fold:
 
     def _bucket(self, request: InboxRequest) -> int:
         return bucket_of(request.received_at, self._window_us)
+
+
+def _fitting(events: int, weight: int) -> int:
+    """How many events like these write what a step aims to write."""
+    return limits.STEP_COUNTERS_TARGET * events // max(weight, 1)
+
+
+def _first_of(requests: Sequence[InboxRequest], events_max: int) -> Sequence[InboxRequest]:
+    """The first requests up to so many events; one at least, and not all."""
+    taken = 0
+    for number, request in enumerate(requests[:-1]):
+        taken += request.events
+        if taken > events_max:
+            return requests[: max(number, 1)]
+    return requests[:-1] or requests
