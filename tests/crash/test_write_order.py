@@ -206,7 +206,7 @@ def test_loss_of_power_at_any_moment_loses_and_contradicts_nothing(
         recounted = state.execute("SELECT count(*) FROM recounts WHERE finished_at > 0").fetchall()
     assert {kind for (kind,) in merged} == kinds
     assert set(ways) == {("event",), ("usage",)}
-    assert recounted == [(1,)]
+    assert recounted == [(2,)]
     assert command("verify", "--data-dir", str(traced.folder)).returncode == 0
 
     # And this would not have escaped it.
