@@ -27,6 +27,7 @@ from tallystick.errors import TallystickError
 from tallystick.failpoints import reach, reach_each
 from tallystick.fold import batch as batches
 from tallystick.fold import quarantine
+from tallystick.fold.as_of import AsOf
 from tallystick.fold.attempts import Attempts
 from tallystick.fold.batch import Batch
 from tallystick.fold.engine import disk_failures
@@ -118,6 +119,9 @@ class Fold:
         self._removed = -1
         with state.reading() as transaction:
             self._position = owner.confirm(transaction)
+        waiting = inbox.take(self._position, 1, 1)
+        self._as_of = AsOf(clock.now(), inbox.head(), waiting[0].received_at if waiting else None)
+        freshness.write(self._position, self._as_of.told)
 
     @property
     def position(self) -> int:
@@ -131,16 +135,17 @@ class Fold:
         and ``LostOwnership`` when another worker owns the folder.
         """
         asked_at = self._clock.now()
+        self._as_of.look(asked_at, self._inbox.head)
         requests = self._take()
         if not requests:
             self._remove_folded()
-            self._tell_freshness(asked_at, asked_at)
+            self._tell_freshness(asked_at)
             return False
         self._fold(requests)
         self._remove_folded()
         reach("fold.after_inbox_removed")
         folded = [one.received_at for one in requests if one.position <= self._position]
-        self._tell_freshness(asked_at, folded[-1])
+        self._tell_freshness(folded[-1])
         return True
 
     def _take(self) -> list[InboxRequest]:
@@ -321,12 +326,10 @@ class Fold:
             self._inbox.remove(self._position)
             self._removed = self._position
 
-    def _tell_freshness(self, asked_at: Instant, last_received: Instant) -> None:
-        """Everything accepted before is counted: before the inbox was read when it is drained,
-        else before the last folded request came in, which was before any later one committed."""
+    def _tell_freshness(self, last_received: Instant) -> None:
         drained = self._inbox.head() <= self._position
-        as_of = asked_at if drained else last_received
-        self._freshness.write(self._position, max(as_of, self._freshness.read().as_of))
+        as_of = self._as_of.tell(self._position, last_received, drained=drained)
+        self._freshness.write(self._position, as_of)
 
     def _pass_over(self, through: int) -> Done:
         with self._state.writing() as transaction:
