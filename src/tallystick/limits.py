@@ -206,6 +206,9 @@ IDLE_SECONDS_MAX: Final = 0.05
 # --- rules in memory ---------------------------------------------------------------------------
 RULES_CUSTOMERS_MAX: Final = 50_000
 """Customers whose rules one thread keeps; the least recently used go first."""
+RULES_ANSWERS_MAX: Final = 500_000
+"""What was worked out of those rules, for features of customers and of their resources, that one
+thread keeps; beyond it it forgets all of it."""
 RULES_PACKAGES_MAX: Final = 5_000
 """Plans and add-ons whose versions one thread keeps beside those customers'."""
 RULES_ENVIRONMENTS_MAX: Final = 256

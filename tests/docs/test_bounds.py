@@ -10,6 +10,7 @@ import pytest
 
 from tallystick import limits
 from tallystick.clock import Instant
+from tallystick.fold import worker
 from tallystick.fold.attempts import Attempts
 from tallystick.fold.quarantine import ask_retry, set_aside
 from tallystick.fold.recount_runs import FORGET_ENDED, FORGET_FINISHED
@@ -155,3 +156,18 @@ def test_scratch_is_one_step_and_goes_with_the_worker(counted: Counted) -> None:
     assert sum(path.stat().st_size for path in scratch.iterdir()) < 2_000
     counted.worker.close()
     assert not scratch.exists()
+
+
+def test_scratch_of_a_killed_worker_goes_and_that_of_others_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, data, other = (tmp_path / name for name in ("shared", "data", "other"))
+    for folder in (shared, data, data / "run", other, other / "run"):
+        folder.mkdir()
+    monkeypatch.setattr(worker, "SHARED_MEMORY", shared)
+    killed, others = worker._scratch_folder(data), worker._scratch_folder(other)
+    (killed / "lines.ndjson").write_text("{}")
+    scratch = worker._scratch_folder(data)
+    assert {scratch, others} == set(shared.iterdir())
+    assert scratch != killed, "nobody can have made it before"
+    assert scratch.stat().st_mode & 0o777 == 0o700

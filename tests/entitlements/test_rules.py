@@ -151,6 +151,47 @@ def test_the_memory_of_environments_is_bounded(
     assert asked_for_features(desk, rules, "elsewhere") == 1
 
 
+def test_the_environment_that_was_not_asked_about_for_the_longest_is_forgotten(
+    desk: Desk, rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RULES_ENVIRONMENTS_MAX", 2)
+    for environment in ("first", "second", "first", "third"):
+        asked_for_features(desk, rules, environment)
+    assert asked_for_features(desk, rules, "first") == 0
+    assert asked_for_features(desk, rules, "second") == 1
+
+
+def test_what_is_worked_out_for_resources_is_bounded(
+    desk: Desk, rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RULES_ANSWERS_MAX", 10)
+    with desk.reading() as transaction:
+        for number in range(50):
+            scope = (transaction, ENVIRONMENT, "acme", "", f"feature-{number}")
+            rules.segments(*scope)
+            rules.winner(*scope, NOW)
+            assert answers(rules) == rules._answers <= 10
+    desk.add_customer("another")
+    ask(desk, rules, "another")
+    assert answers(rules) == rules._answers
+
+
+def test_nothing_is_kept_of_resources_that_never_were(desk: Desk, rules: Rules) -> None:
+    before = answers(rules)
+    with desk.reading() as transaction:
+        for number in range(50):
+            scope = (transaction, ENVIRONMENT, "acme", f"resource-{number}", "calls")
+            assert rules.segments(*scope) == ()
+            assert rules.winner(*scope, NOW) is None
+    assert answers(rules) == before
+
+
+def answers(rules: Rules) -> int:
+    """How many segments and winners are in memory."""
+    entries = rules._customers.values()
+    return sum(len(entry.segments) + len(entry.winners) for entry in entries)
+
+
 def asked_for_features(desk: Desk, rules: Rules, environment: str) -> int:
     """How many statements it takes to tell the features of an environment."""
     with desk.reading() as transaction:

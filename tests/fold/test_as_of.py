@@ -31,36 +31,36 @@ def test_a_start_tells_the_clock_or_when_the_first_that_waits_came_in() -> None:
 def test_what_waits_from_a_clock_that_was_ahead_tells_nothing_until_it_is_folded() -> None:
     as_of = begun(head=9, first_waiting=at(100))
     assert as_of.told == 0
-    as_of.look(at(1), lambda: 12)
+    as_of.look(at(1), 12)
     assert as_of.tell(5, at(150), drained=False) == 0
-    as_of.look(at(2), lambda: 12)
+    as_of.look(at(2), 12)
     assert at(1.5) == as_of.tell(10, at(1.5), drained=False)
 
 
 def test_it_goes_forward_with_what_is_folded_and_with_the_clock_when_nothing_waits() -> None:
     as_of = begun()
-    as_of.look(at(10), lambda: 0)
+    as_of.look(at(10), 0)
     assert at(10) == as_of.tell(0, at(10), drained=True)
-    as_of.look(at(20), lambda: 0)
+    as_of.look(at(20), 0)
     assert at(12) == as_of.tell(3, at(12), drained=False)
-    as_of.look(at(21), lambda: 0)
+    as_of.look(at(21), 0)
     assert at(12) == as_of.tell(4, at(11), drained=False), "one that took longer to be stored"
 
 
 def test_it_goes_back_with_the_clock_and_says_no_more_than_it_showed_then() -> None:
     as_of = begun()
-    as_of.look(at(100), lambda: 5)
+    as_of.look(at(100), 5)
     assert at(100) == as_of.tell(3, at(100), drained=True)
-    as_of.look(at(40), lambda: 9)
+    as_of.look(at(40), 9)
     assert at(39) < as_of.tell(5, at(99), drained=False) <= at(40)
-    as_of.look(at(50), lambda: 20)
+    as_of.look(at(50), 20)
     assert as_of.tell(9, at(45), drained=False) <= at(40)
     assert at(46) == as_of.tell(10, at(46), drained=False)
 
 
 def test_it_is_the_clock_again_once_nothing_waits() -> None:
     as_of = begun()
-    as_of.look(at(-60), lambda: 9)
+    as_of.look(at(-60), 9)
     assert at(-60) == as_of.tell(9, at(-60), drained=True)
 
 

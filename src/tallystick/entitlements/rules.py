@@ -97,6 +97,8 @@ class Rules:
         # By package, the customers in memory that are made of it.
         self._holders: dict[tuple[str, PackageName], set[str]] = {}
         self._recounts: dict[str, OpenRecounts] = {}
+        # How many segments and winners of customers are in memory.
+        self._answers = 0
 
     def refresh(self, transaction: Transaction) -> int:
         """Drop what changed since the last refresh; returns the number of the newest change."""
@@ -160,7 +162,10 @@ class Rules:
         known = entry.segments.get((resource, feature))
         if known is None:
             known = _segments(entry.rules, resource, feature)
-            entry.segments[resource, feature] = known
+            # Anybody may ask about resources that never were: nothing is kept of them.
+            if known or not resource:
+                self._make_room()
+                entry.segments[resource, feature] = known
         return known
 
     def deciding(
@@ -179,7 +184,10 @@ class Rules:
         known = entry.winners.get((resource, feature))
         if known is None or not known.holds(at):
             known = _winner(entry.rules, resource, feature, at)
-            entry.winners[resource, feature] = known
+            if known.entitlement is not None or not resource:
+                if (resource, feature) not in entry.winners:
+                    self._make_room()
+                entry.winners[resource, feature] = known
         return known
 
     def winner(
@@ -252,6 +260,8 @@ class Rules:
             if len(self._environments) > limits.RULES_ENVIRONMENTS_MAX:
                 evicted, _ = self._environments.popitem(last=False)
                 self._recounts.pop(evicted, None)
+        else:
+            self._environments.move_to_end(environment)
         return known
 
     def _customer(self, transaction: Transaction, environment: str, customer: str) -> _Customer:
@@ -275,6 +285,15 @@ class Rules:
             self._forget_customer(*next(iter(self._customers)))
         return known
 
+    def _make_room(self) -> None:
+        """For one more answer that was worked out; when there is none, all of them go."""
+        if self._answers >= limits.RULES_ANSWERS_MAX:
+            for known in self._customers.values():
+                known.segments.clear()
+                known.winners.clear()
+            self._answers = 0
+        self._answers += 1
+
     def _drop(self, environment: str, customer: str, what: str) -> None:
         """Forget what a change touched (``catalog.changes.record_change``)."""
         self._recounts.pop(environment, None)
@@ -293,6 +312,7 @@ class Rules:
         known = self._customers.pop((environment, customer), None)
         if known is None or known.rules is None:
             return
+        self._answers -= len(known.segments) + len(known.winners)
         for name in known.rules.packages:
             holders = self._holders[environment, name]
             holders.discard(customer)
@@ -317,6 +337,7 @@ class Rules:
         self._packages.clear()
         self._holders.clear()
         self._recounts.clear()
+        self._answers = 0
         row = transaction.one(NEWEST_CHANGE)
         self._seq, self._token = (0, 0) if row is None else cast("tuple[int, int]", row)
         return self._seq

@@ -13,7 +13,6 @@ times by both clocks: until it is folded nothing later is told than the clock sh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from tallystick.clock import SECOND, Instant
 
@@ -32,12 +31,12 @@ class AsOf:
         if self.told > now:
             self._begin_again(head, Instant(0))
 
-    def look(self, now: Instant, head: Callable[[], int]) -> None:
+    def look(self, now: Instant, head: int) -> None:
         """A step begins: notice whether the clock was set back since the last one began."""
         real = time.monotonic()
         if now < self._looked_at:
             passed = int((real - self._looked_real) * SECOND)
-            self._begin_again(head(), Instant(now - passed))
+            self._begin_again(head, Instant(now - passed))
         self._looked_at, self._looked_real = now, real
 
     def tell(self, position: int, last_received: Instant, *, drained: bool) -> Instant:

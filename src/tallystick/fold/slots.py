@@ -4,7 +4,7 @@ Owns: a cache from (environment, customer, resource, feature) to the counter tha
 most likely adds to, with what that counter holds. The fold is the only writer of event-fed
 counters, so what it wrote need not be read again. Promises: after ``follow`` nothing stale is left
 (it reads the same ``changes`` as every cache of rules); memory is bounded by forgetting the
-customers that were quiet the longest.
+customers that were quiet the longest, however many resources one has.
 """
 
 from __future__ import annotations
@@ -126,14 +126,15 @@ class Slots:
         slots = self._customers.get(owner)
         if slots is None:
             slots = self._customers[owner] = {}
-            self._shrink()
         else:
             self._customers.move_to_end(owner)
         place = (resource, feature.id)
-        if place not in slots:
-            slots[place] = self._make(transaction, environment, customer, resource, feature)
-            self._count += 1
-        return slots[place]
+        if place in slots:
+            return slots[place]
+        slot = slots[place] = self._make(transaction, environment, customer, resource, feature)
+        self._count += 1
+        self._shrink()
+        return slot
 
     def _make(
         self,
@@ -165,6 +166,7 @@ class Slots:
         self._count = 0
 
     def _shrink(self) -> None:
+        """Forget whoever was quiet the longest; all of one customer, if it alone is too many."""
         while self._count > limits.SLOTS_MAX:
             _, slots = self._customers.popitem(last=False)
             self._count -= len(slots)

@@ -117,6 +117,8 @@ class Fold:
         self._events_max = limits.STEP_EVENTS_MIN  # until steps have shown what they write
         self._known_customers: set[tuple[str, str]] = set()
         self._removed = -1
+        self.left_some = False
+        """Whether the last step left some of what waited when it began."""
         with state.reading() as transaction:
             self._position = owner.confirm(transaction)
         waiting = inbox.take(self._position, 1, 1)
@@ -134,8 +136,9 @@ class Fold:
         Raises ``Unavailable`` when the store cannot take it now (nothing was folded, try again)
         and ``LostOwnership`` when another worker owns the folder.
         """
-        asked_at = self._clock.now()
-        self._as_of.look(asked_at, self._inbox.head)
+        asked_at, head = self._clock.now(), self._inbox.head()
+        self._as_of.look(asked_at, head)
+        self.left_some = False
         requests = self._take()
         if not requests:
             self._remove_folded()
@@ -144,6 +147,7 @@ class Fold:
         self._fold(requests)
         self._remove_folded()
         reach("fold.after_inbox_removed")
+        self.left_some = self._position < head
         folded = [one.received_at for one in requests if one.position <= self._position]
         self._tell_freshness(folded[-1])
         return True

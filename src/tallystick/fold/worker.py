@@ -8,9 +8,9 @@ loops live in ``process/worker.py``; tests and the simulation drive the same ste
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from tallystick.inbox.inbox import Inbox
 from tallystick.keys.key_set import KeySet
 from tallystick.store import Store
 
+SHARED_MEMORY: Final = Path("/dev/shm")
 SCRATCH_STEPS: Final = 8
 """Shared memory is used when it has room for the lines of so many of the largest steps."""
 
@@ -126,15 +127,19 @@ class Worker:
         """``step``, but a trickle may gather for a moment: a step has costs that events share.
 
         After a step the next waits three times as long as it took, within bounds, unless many
-        events wait, a recount is open, or what ended a worker is sought in small steps; so a
-        trickle costs a third of a core at most.
+        events wait, it did not take all that waited, a recount is open, or what ended a worker is
+        sought in small steps; so a trickle costs a third of a core at most.
         """
         began = time.monotonic()
         if began < self._resume_at and self._few_wait():
             return False
         worked = self.step()
         ended = time.monotonic()
-        hurried = self.recounts.any_open or self._attempts.suspects_after(self.fold.position)
+        hurried = (
+            self.fold.left_some
+            or self.recounts.any_open
+            or self._attempts.suspects_after(self.fold.position)
+        )
         if worked and not hurried:
             self._resume_at = ended + min(3 * (ended - began), limits.TRICKLE_SECONDS_MAX)
         return worked
@@ -175,14 +180,19 @@ def _key_set(state: Store, folder: Path, kind: Kind, memory_bytes: int) -> KeySe
 
 
 def _scratch_folder(data_folder: Path) -> Path:
-    """A folder in shared memory where there is enough: lines are parsed there and soon gone."""
-    shared = Path("/dev/shm")
-    name = hashlib.sha256(str(data_folder.resolve()).encode()).hexdigest()[:16]
-    base = shared if _has_room(shared) else data_folder / "run"
-    scratch = base / f"tallystick-{os.getuid()}-{name}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(mode=0o700)
-    return scratch
+    """A new folder in shared memory where there is enough: lines are parsed there and soon gone.
+
+    Anybody may write there, so its name cannot be guessed. Those of killed workers on this data
+    folder go; it is told by its inode, because containers may share the memory and the path.
+    """
+    found = data_folder.stat()
+    prefix = f"tallystick-{found.st_dev:x}-{found.st_ino:x}-"
+    for base in (SHARED_MEMORY, data_folder / "run"):
+        for former in base.glob(f"{prefix}*"):
+            if former.lstat().st_uid == os.getuid() and not former.is_symlink():
+                shutil.rmtree(former, ignore_errors=True)
+    base = SHARED_MEMORY if _has_room(SHARED_MEMORY) else data_folder / "run"
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=base))
 
 
 def _has_room(folder: Path) -> bool:
