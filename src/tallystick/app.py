@@ -1,6 +1,6 @@
 """The one file that names concrete engines: what a process is made of.
 
-Settings come in, components come out. Each component takes the few things it uses; the two bag
+Settings come in, components come out. Each component takes the few things it uses; the bag
 below exists for the doors (``api``) alone, which hand every handler what it may need. Engines are
 imported where they are opened, so that a command or the supervisor pays for none it does not use.
 """
@@ -118,7 +118,7 @@ def open_services(settings: Settings) -> Services:
     folder = DataFolder(settings.data_dir)
     state, inbox_store = open_state(folder), open_inbox(folder)
     inbox = Inbox(inbox_store, settings.inbox_max_bytes)
-    clock, rules = open_clock(settings, folder), _one_per_thread(lambda: Rules(state))
+    clock, rules = open_clock(settings, folder), _one_per_thread(Rules)
     desk = ReportDesk(rules, clock, settings.dedupe_window_days * DAY)
     return Services(
         settings=settings,

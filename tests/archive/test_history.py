@@ -41,7 +41,7 @@ class Reader:
     ) -> History:
         history = UsageHistory(self.engine, self.archive.folder)
         with self.archive.state.reading() as transaction:
-            rules = Rules(self.archive.state)
+            rules = Rules()
             rules.refresh(transaction)
             return history.read(
                 transaction, rules, DEFAULT, customer, resource, feature, Instant(start),

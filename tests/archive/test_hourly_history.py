@@ -39,7 +39,7 @@ def event(number: int) -> dict[str, object]:
 def history(counted: Counted, since: str) -> History:
     """What ``acme`` used since a day."""
     engine = QueryEngine(counted.folder, memory_mib=128, seconds=limits.QUERY_SECONDS_MAX)
-    rules = Rules(counted.state)
+    rules = Rules()
     try:
         with counted.state.reading() as transaction:
             rules.refresh(transaction)

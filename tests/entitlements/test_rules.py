@@ -32,7 +32,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 @pytest.fixture
 def rules(desk: Desk) -> Rules:
     """Rules that were asked about everything once."""
-    made = Rules(desk.services.state)
+    made = Rules()
     ask(desk, made)
     return made
 
@@ -208,18 +208,6 @@ def test_unknown_customers_are_known_once_they_exist(desk: Desk, rules: Rules) -
     desk.add_customer("later")
     desk.subscribe("basic", "later")
     assert ask(desk, rules, "later") == 100
-
-
-def test_following_costs_nothing_while_nobody_commits(desk: Desk, rules: Rules) -> None:
-    with desk.reading() as transaction:
-        rules.follow(transaction)
-        counting = Counting(transaction)
-        rules.follow(counting)  # type: ignore[arg-type]
-    assert counting.asked == 0
-    desk.patch("features/calls", {"displayName": "New"})
-    with desk.reading() as transaction:
-        rules.follow(transaction)
-        assert rules.features(transaction, ENVIRONMENT)["calls"].display_name == "New"
 
 
 def test_metered_features_are_those_fed_by_events(desk: Desk, rules: Rules) -> None:

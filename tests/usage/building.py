@@ -48,7 +48,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.store = SqliteStore(folder / "state.db", "state")
-        self.rules = Rules(self.store)
+        self.rules = Rules()
         self.now = NOW
 
     def add_feature(

@@ -38,7 +38,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.scene = Scene(folder)
-        self.desk = ReportDesk(lambda: Rules(self.scene.store), FixedClock(), WINDOW)
+        self.desk = ReportDesk(Rules, FixedClock(), WINDOW)
         for feature in ("calls", "seats"):
             self.scene.add_feature(feature)
         self.scene.add_plan("basic", monthly("calls"), limit("seats"))

@@ -50,7 +50,7 @@ class Desk:
             before = placed_reports(transaction, self.scene.rules, DEFAULT, [customer])
             for change in changes:
                 change(transaction)
-            rules = Rules(self.scene.store)
+            rules = Rules()
             recalculate_moved(self.queries, self.folder, transaction, DEFAULT, before, rules)
 
 
@@ -221,7 +221,7 @@ def test_recalculated_equals_reported_under_the_new_rules(desk: Desk, seed: int)
 
 def _placed(scene: Scene, reported: list[tuple[int, int]]) -> dict[int, Decimal]:
     with scene.store.reading() as transaction:
-        segments = Rules(scene.store).segments(transaction, DEFAULT, "acme", "", "calls")
+        segments = Rules().segments(transaction, DEFAULT, "acme", "", "calls")
     found: dict[int, Decimal] = {}
     for when, value in reported:
         period = period_at(segments, when)

@@ -58,7 +58,7 @@ class Counted:
 
     def report(self, *items: UsageItem) -> None:
         """Report usage in one call."""
-        rules = Rules(self.state)
+        rules = Rules()
         with self.state.writing() as transaction:
             rules.refresh(transaction)
             report_usages(transaction, rules, DEFAULT, items, self.clock.now(), WINDOW)

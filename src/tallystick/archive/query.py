@@ -5,7 +5,8 @@ sessions together stay under one memory limit and spill to a folder of their own
 session that passes its time is interrupted; no session reaches the network, another folder or a
 Python variable. Leaves to others: how many sessions run at once (the pool that calls).
 
-Each calling thread runs its own query: the engine has no threads of its own.
+Each calling thread runs its own query (the engine has no threads of its own), so lowering that
+thread's priority lowers the query's: see ``yield_to_others``.
 """
 
 from __future__ import annotations
@@ -108,8 +109,8 @@ class Session:
 def yield_to_others() -> None:
     """Let the calling thread run when others do not want the processor.
 
-    For a thread of upkeep, once, when it starts; not for one that shares Python's lock with an
-    event loop. Linux has priorities per thread; where they are per process this does nothing.
+    For the threads of a query pool, once, when they start. Linux has priorities per thread; where
+    they are per process this does nothing.
     """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import UNSET
 
-from tallystick.catalog import in_use, packages, products
+from tallystick.catalog import packages, products
 from tallystick.catalog.rows import Body, given
 from tallystick.catalog.shapes.addons import CreateAddon, UpdateAddon
 from tallystick.clock import Instant
@@ -51,29 +51,6 @@ def update(
     changed = replace(target, body=body, updated_at=now)
     packages.write(transaction, environment, ADDON, changed)
     return packages.version_answer(transaction, environment, ADDON, changed)
-
-
-def create_draft(transaction: Transaction, environment: str, addon: str, now: Instant) -> Body:
-    """Begin a new version as a copy of the published one; raises ``Conflict``."""
-    draft = packages.create_draft(transaction, environment, ADDON, addon, now)
-    return packages.version_answer(transaction, environment, ADDON, draft)
-
-
-def remove_draft(transaction: Transaction, environment: str, addon: str) -> Body:
-    """Forget the draft; one that was never published is forgotten with it, unless in use."""
-    draft = packages.draft_of(transaction, environment, ADDON, addon)
-    if packages.find(transaction, environment, ADDON, addon).published is None:
-        in_use.require_addon_free(transaction, environment, addon, draft.product)
-    packages.remove_draft(transaction, environment, ADDON, draft)
-    return {"id": addon}
-
-
-def archive(transaction: Transaction, environment: str, addon: str, now: Instant) -> Body:
-    """Be part of no new subscription; those that have it keep it. Raises ``BadInput`` in use."""
-    found = packages.find(transaction, environment, ADDON, addon)
-    in_use.require_addon_free(transaction, environment, addon, found.shown.product)
-    packages.set_archived(transaction, environment, ADDON, found, now)
-    return packages.answer(transaction, environment, ADDON, addon)
 
 
 def publish(

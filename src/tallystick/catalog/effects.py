@@ -31,7 +31,7 @@ from tallystick.entitlements.packages import Kind
 from tallystick.entitlements.rules import Rules
 from tallystick.folder import DataFolder
 from tallystick.freshness import Freshness
-from tallystick.store import Store, Transaction
+from tallystick.store import Transaction
 from tallystick.usage.recalculate import (
     Placed,
     counted_scopes,
@@ -104,11 +104,6 @@ class Tools(Protocol):
     @property
     def clock(self) -> Clock:
         """What time it is."""
-        ...
-
-    @property
-    def state(self) -> Store:
-        """Where rules are read from."""
         ...
 
     @property
@@ -204,7 +199,7 @@ def publish(
     else:
         addons.publish(transaction, environment, package, migration, now)
         renewed = [package]
-    after = Rules(tools.state)
+    after = Rules()
     for name in renewed:
         if migration == "ALL_CUSTOMERS":
             _settle_all(tools, transaction, after, environment, kind, name, now)

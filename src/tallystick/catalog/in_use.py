@@ -13,6 +13,7 @@ from typing import Final, cast
 
 from tallystick.catalog.rows import decode, decode_list
 from tallystick.clock import Instant
+from tallystick.entitlements.packages import Kind
 from tallystick.errors import BadInput
 from tallystick.store import Row, Transaction
 
@@ -25,6 +26,16 @@ _OPEN_PLAN = """
 """
 _OPEN_ADDON = _OPEN_PLAN.replace("plans", "addons")
 
+# Of a version: no later one was published for everyone.
+_NO_LATER_PLAN_FOR_ALL = """
+NOT EXISTS (
+  SELECT 1 FROM plans AS later
+  WHERE later.environment = plans.environment AND later.id = plans.id
+    AND later.version > plans.version AND later.migration = 'ALL_CUSTOMERS'
+    AND later.published_at IS NOT NULL)
+"""
+_NO_LATER_ADDON_FOR_ALL = _NO_LATER_PLAN_FOR_ALL.replace("plans", "addons")
+
 # A plan that is not archived and names a feature, in its draft or in its newest published version.
 PLAN_OFFERS = f"""
 SELECT package FROM granted_features AS granted JOIN plans
@@ -34,18 +45,11 @@ WHERE granted.environment = ? AND granted.feature = ? AND granted.kind = 'plan'
   AND {_OPEN_PLAN} LIMIT 1
 """
 
-# The same of add-ons.
-ADDON_OFFERS = f"""
-SELECT package FROM granted_features AS granted JOIN addons
-  ON addons.environment = granted.environment AND addons.id = granted.package
- AND addons.version = granted.version
-WHERE granted.environment = ? AND granted.feature = ? AND granted.kind = 'addon'
-  AND {_OPEN_ADDON} LIMIT 1
-"""
+ADDON_OFFERS = PLAN_OFFERS.replace("plans", "addons").replace("'plan'", "'addon'")
 
 # A plan whose subscribers, now or later, may have a version that names a feature: theirs or one
 # after it, and no later one that was published for everyone.
-PLAN_HELD = """
+PLAN_HELD = f"""
 SELECT package FROM granted_features AS granted
 JOIN plans
   ON plans.environment = granted.environment AND plans.id = granted.package
@@ -55,16 +59,12 @@ JOIN subscriptions
  AND subscriptions.version <= granted.version
 WHERE granted.environment = ? AND granted.feature = ? AND granted.kind = 'plan'
   AND (subscriptions.end_at IS NULL OR subscriptions.end_at > ?)
-  AND NOT EXISTS (
-    SELECT 1 FROM plans AS later
-    WHERE later.environment = plans.environment AND later.id = plans.id
-      AND later.version > plans.version AND later.migration = 'ALL_CUSTOMERS'
-      AND later.published_at IS NOT NULL)
+  AND {_NO_LATER_PLAN_FOR_ALL}
 LIMIT 1
 """
 
 # The same of add-ons; which version a subscription has of them only its body tells.
-ADDON_HELD = """
+ADDON_HELD = f"""
 SELECT package FROM granted_features AS granted
 JOIN addons
   ON addons.environment = granted.environment AND addons.id = granted.package
@@ -75,11 +75,7 @@ JOIN subscriptions
   ON subscriptions.environment = taken.environment AND subscriptions.id = taken.subscription
 WHERE granted.environment = ? AND granted.feature = ? AND granted.kind = 'addon'
   AND (subscriptions.end_at IS NULL OR subscriptions.end_at > ?)
-  AND NOT EXISTS (
-    SELECT 1 FROM addons AS later
-    WHERE later.environment = addons.environment AND later.id = addons.id
-      AND later.version > addons.version AND later.migration = 'ALL_CUSTOMERS'
-      AND later.published_at IS NOT NULL)
+  AND {_NO_LATER_ADDON_FOR_ALL}
 LIMIT 1
 """
 
@@ -172,7 +168,17 @@ def values_granted(transaction: Transaction, environment: str, feature: str) -> 
     }
 
 
-def require_plan_free(transaction: Transaction, environment: str, plan: str, product: str) -> None:
+def require_package_free(
+    transaction: Transaction, environment: str, kind: Kind, package: str, product: str
+) -> None:
+    """Raises ``BadInput`` while something needs a plan or an add-on of a product."""
+    if kind == "plan":
+        _require_plan_free(transaction, environment, package, product)
+    else:
+        _require_addon_free(transaction, environment, package, product)
+
+
+def _require_plan_free(transaction: Transaction, environment: str, plan: str, product: str) -> None:
     """Raises ``BadInput`` while another plan inherits from a plan, or its product leads to it."""
     child = transaction.one(CHILD, environment, plan)
     if child is not None:
@@ -196,7 +202,7 @@ def require_plan_free(transaction: Transaction, environment: str, plan: str, pro
         )
 
 
-def require_addon_free(
+def _require_addon_free(
     transaction: Transaction, environment: str, addon: str, product: str
 ) -> None:
     """Raises ``BadInput`` while another add-on depends on an add-on, or a plan goes with it."""

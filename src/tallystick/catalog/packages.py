@@ -5,7 +5,7 @@ features a version names. A version is edited as a draft and never again once it
 Publishing records a change; drafts and descriptions record none: no rule is made of them.
 
 Leaves to others: what only plans have (``plans``: inheritance), what only add-ons have
-(``addons``: dependencies), and who may not be removed or archived (``in_use``).
+(``addons``: dependencies), and what stands in the way of removing or archiving (``in_use``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, cast
 
-from tallystick.catalog import grants
+from tallystick.catalog import grants, in_use
 from tallystick.catalog.changes import EVERYONE, record_change
 from tallystick.catalog.pages import Cursor, Listed
 from tallystick.catalog.rows import Body, decode, decode_list, encode, shown
@@ -178,7 +178,7 @@ def subscribable(transaction: Transaction, environment: str, kind: Kind, package
     """The version that a new subscription gets. Raises ``NotFound`` and ``BadInput``."""
     published = find_open(transaction, environment, kind, package).published
     if published is None:
-        raise BadInput(f"{_NOUN[kind]} {package!r} was never published")
+        raise BadInput(f"{_NOUN[kind]} {package!r} is a draft; publish it first")
     return published
 
 
@@ -236,12 +236,13 @@ def to_change(
 
 def create_draft(
     transaction: Transaction, environment: str, kind: Kind, package: str, now: Instant
-) -> Version:
+) -> Body:
     """Begin a new version as a copy of the published one; raises ``Conflict``."""
     found = find_open(transaction, environment, kind, package)
     if found.draft is not None:
         raise Conflict(f"{_NOUN[kind]} {package!r} has a draft already", code="DraftAlreadyExists")
-    return renew_draft(transaction, environment, kind, found, now)
+    draft = renew_draft(transaction, environment, kind, found, now)
+    return version_answer(transaction, environment, kind, draft)
 
 
 def renew_draft(
@@ -257,20 +258,27 @@ def renew_draft(
     return draft
 
 
-def remove_draft(transaction: Transaction, environment: str, kind: Kind, draft: Version) -> None:
-    """Forget a draft; a package that was never published is forgotten with it."""
+def remove_draft(transaction: Transaction, environment: str, kind: Kind, package: str) -> Body:
+    """Forget the draft; a package that was never published is forgotten with it, unless in use."""
+    draft = draft_of(transaction, environment, kind, package)
+    if find(transaction, environment, kind, package).published is None:
+        in_use.require_package_free(transaction, environment, kind, package, draft.product)
     place = (kind, draft.id, draft.number)
     _note_granted(transaction, environment, place, draft.features, set())
     transaction.run(_STATEMENTS[kind].delete, environment, draft.id, draft.number)
+    return {"id": package}
 
 
-def set_archived(
-    transaction: Transaction, environment: str, kind: Kind, found: Package, now: Instant
-) -> None:
-    """Take no new subscriptions; existing ones go on."""
+def archive(
+    transaction: Transaction, environment: str, kind: Kind, package: str, now: Instant
+) -> Body:
+    """Take no new subscriptions; existing ones go on. Raises ``BadInput`` while it is in use."""
+    found = find(transaction, environment, kind, package)
+    in_use.require_package_free(transaction, environment, kind, package, found.shown.product)
     for version in found.versions:
         archived = replace(version, status="ARCHIVED", updated_at=now)
         write(transaction, environment, kind, archived)
+    return answer(transaction, environment, kind, package)
 
 
 def publish(

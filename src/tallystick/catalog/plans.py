@@ -14,16 +14,10 @@ from typing import Final, cast
 
 from msgspec import UNSET
 
-from tallystick.catalog import addons, in_use, packages, products
+from tallystick.catalog import addons, packages, products
 from tallystick.catalog.packages import Package, Version
-from tallystick.catalog.pages import Listed
 from tallystick.catalog.rows import Body, given
-from tallystick.catalog.shapes.plans import (
-    CreateEntitlements,
-    CreatePlan,
-    EntitlementUpdate,
-    UpdatePlan,
-)
+from tallystick.catalog.shapes.plans import CreatePlan, UpdatePlan
 from tallystick.clock import Instant
 from tallystick.entitlements.packages import Kind
 from tallystick.errors import BadInput
@@ -31,14 +25,10 @@ from tallystick.store import Transaction
 
 PLAN: Final[Kind] = "plan"
 
-__all__ = ["Plan", "Version"]
-
 # Plans of which a version, of any age, names this parent.
 NAMED_CHILDREN = """
 SELECT DISTINCT id FROM plans WHERE environment = ? AND parent = ? ORDER BY id
 """
-
-Plan = Package
 
 
 def create(transaction: Transaction, environment: str, request: CreatePlan, now: Instant) -> Body:
@@ -77,29 +67,6 @@ def update(
     return packages.version_answer(transaction, environment, PLAN, changed)
 
 
-def create_draft(transaction: Transaction, environment: str, plan: str, now: Instant) -> Body:
-    """Begin a new version as a copy of the published one; raises ``Conflict``."""
-    draft = packages.create_draft(transaction, environment, PLAN, plan, now)
-    return packages.version_answer(transaction, environment, PLAN, draft)
-
-
-def remove_draft(transaction: Transaction, environment: str, plan: str) -> Body:
-    """Forget the draft; a plan that was never published is forgotten with it, unless in use."""
-    draft = packages.draft_of(transaction, environment, PLAN, plan)
-    if find(transaction, environment, plan).published is None:
-        in_use.require_plan_free(transaction, environment, plan, draft.product)
-    packages.remove_draft(transaction, environment, PLAN, draft)
-    return {"id": plan}
-
-
-def archive(transaction: Transaction, environment: str, plan: str, now: Instant) -> Body:
-    """Take no new subscriptions; existing ones go on. Raises ``BadInput`` while it is in use."""
-    found = find(transaction, environment, plan)
-    in_use.require_plan_free(transaction, environment, plan, found.shown.product)
-    packages.set_archived(transaction, environment, PLAN, found, now)
-    return answer(transaction, environment, plan)
-
-
 def publish(
     transaction: Transaction, environment: str, plan: str, migration: str, now: Instant
 ) -> list[str]:
@@ -122,7 +89,7 @@ def renewed_with(transaction: Transaction, environment: str, plan: str) -> list[
     return [plan, *(name for names in heirs for name in names)]
 
 
-def children(transaction: Transaction, environment: str, plan: str) -> list[Plan]:
+def children(transaction: Transaction, environment: str, plan: str) -> list[Package]:
     """The plans whose published version inherits from a plan."""
     return [
         child
@@ -131,70 +98,12 @@ def children(transaction: Transaction, environment: str, plan: str) -> list[Plan
     ]
 
 
-def named_children(transaction: Transaction, environment: str, plan: str) -> Iterator[Plan]:
+def named_children(transaction: Transaction, environment: str, plan: str) -> Iterator[Package]:
     """The plans that are not archived and name a plan as their parent, or once did."""
     for (name,) in transaction.all(NAMED_CHILDREN, environment, plan):
-        found = find(transaction, environment, cast("str", name))
+        found = packages.find(transaction, environment, PLAN, cast("str", name))
         if not found.archived:
             yield found
-
-
-def add_entitlements(
-    transaction: Transaction,
-    environment: str,
-    plan: str,
-    request: CreateEntitlements,
-    now: Instant,
-) -> list[Body]:
-    """Grant more in the draft. Raises ``BadInput``, ``NotFound`` and ``Conflict``."""
-    return packages.add_entitlements(transaction, environment, PLAN, plan, request, now)
-
-
-def update_entitlement(
-    transaction: Transaction,
-    environment: str,
-    plan: str,
-    entitlement: str,
-    request: EntitlementUpdate,
-    now: Instant,
-) -> Body:
-    """Change what the draft grants of a feature."""
-    scope = (environment, PLAN, plan, entitlement)
-    return packages.update_entitlement(transaction, *scope, request, now)
-
-
-def remove_entitlement(
-    transaction: Transaction, environment: str, plan: str, entitlement: str, now: Instant
-) -> Body:
-    """Grant nothing of a feature in the draft."""
-    return packages.remove_entitlement(transaction, environment, PLAN, plan, entitlement, now)
-
-
-def entitlements(transaction: Transaction, environment: str, plan: str) -> list[Body]:
-    """What a plan grants: its draft, if it has one, as that is what edits change."""
-    return packages.entitlements(transaction, environment, PLAN, plan)
-
-
-def answer(transaction: Transaction, environment: str, plan: str) -> Body:
-    """A plan as callers see it; raises ``NotFound``."""
-    return packages.answer(transaction, environment, PLAN, plan)
-
-
-def listed(
-    transaction: Transaction, environment: str, product: str | None, statuses: set[str]
-) -> Iterator[Listed]:
-    """The plans of a product (None: of all); with statuses, their newest versions of each."""
-    return packages.listed(transaction, environment, PLAN, product, statuses)
-
-
-def find(transaction: Transaction, environment: str, plan: str) -> Plan:
-    """All versions of a plan; raises ``NotFound``."""
-    return packages.find(transaction, environment, PLAN, plan)
-
-
-def find_open(transaction: Transaction, environment: str, plan: str) -> Plan:
-    """``find`` a plan that is not archived; raises ``BadInput`` for one that is."""
-    return packages.find_open(transaction, environment, PLAN, plan)
 
 
 def _inherited(transaction: Transaction, environment: str, draft: Version) -> list[Body]:
@@ -202,7 +111,7 @@ def _inherited(transaction: Transaction, environment: str, draft: Version) -> li
     parent = draft.body.get("parentPlanId")
     if parent is None:
         return []
-    published = find(transaction, environment, parent).published
+    published = packages.find(transaction, environment, PLAN, parent).published
     if published is None:
         raise BadInput(
             f"parentPlanId: plan {parent!r} was never published; publish it first",
@@ -211,7 +120,7 @@ def _inherited(transaction: Transaction, environment: str, draft: Version) -> li
     return published.granted
 
 
-def _restore_draft(transaction: Transaction, environment: str, plan: Plan) -> None:
+def _restore_draft(transaction: Transaction, environment: str, plan: Package) -> None:
     """The draft that a renewed one displaced, behind the version published meanwhile."""
     if plan.draft is not None:
         restored = replace(plan.draft, number=plan.draft.number + 1)
@@ -226,7 +135,7 @@ def _check_parent(
     while above is not None:
         if above == plan:
             raise BadInput(f"parentPlanId: plan {plan!r} would inherit from itself")
-        parent = find_open(transaction, environment, above)
+        parent = packages.find_open(transaction, environment, PLAN, above)
         if parent.shown.product != product:
             raise BadInput(f"parentPlanId: plan {above!r} belongs to another product")
         above = parent.versions[-1].body.get("parentPlanId")

@@ -15,7 +15,7 @@ from typing import cast
 from msgspec import UNSET
 
 from tallystick import ids
-from tallystick.catalog import customers, grants, plans, products
+from tallystick.catalog import customers, grants, packages, products
 from tallystick.catalog.billing import billing_period, trial_end
 from tallystick.catalog.changes import record_change
 from tallystick.catalog.rows import Body, decode, encode, given, instant, optional_instant
@@ -94,7 +94,7 @@ def provision(
     do not fit) and ``Conflict`` (the id is taken, or the plan is the active one already).
     """
     customers.require_open(transaction, environment, request.customer_id)
-    version = _subscribable(transaction, environment, request.plan_id)
+    version = packages.subscribable(transaction, environment, "plan", request.plan_id)
     product = products.require_open(transaction, environment, version.product)
     draft = _draft(request, version, now)
     if transaction.one(SELECT_SUBSCRIPTION, environment, draft.id) is not None:
@@ -162,7 +162,7 @@ def migrate(
 ) -> Subscription:
     """Move to the newest published version of the plan."""
     found = find_open(transaction, environment, subscription, now)
-    newest = _subscribable(transaction, environment, found.plan)
+    newest = packages.subscribable(transaction, environment, "plan", found.plan)
     at = max(now, found.start)
     if request.subscription_migration_time == "END_OF_BILLING_PERIOD":
         at = billing_period(found.body, found.start, now).end
@@ -200,14 +200,7 @@ def of_row(row: Row) -> Subscription:
     return Subscription(*columns, body, created_at, updated_at)  # type: ignore[call-arg, arg-type]
 
 
-def _subscribable(transaction: Transaction, environment: str, plan: str) -> plans.Version:
-    published = plans.find_open(transaction, environment, plan).published
-    if published is None:
-        raise BadInput(f"planId: plan {plan!r} is a draft; publish it first")
-    return published
-
-
-def _draft(request: ProvisionSubscription, version: plans.Version, now: Instant) -> Subscription:
+def _draft(request: ProvisionSubscription, version: packages.Version, now: Instant) -> Subscription:
     """The subscription as if it were the only one, without an end."""
     start = now
     if request.start_date is not UNSET:
@@ -305,7 +298,7 @@ def _continuing(draft: Subscription, before: Subscription, product: Body) -> Sub
 
 
 def _with_ends(
-    draft: Subscription, request: ProvisionSubscription, version: plans.Version
+    draft: Subscription, request: ProvisionSubscription, version: packages.Version
 ) -> Subscription:
     """The draft with its trial and its scheduled end."""
     end, behavior = trial_end(request, version.body, Instant(draft.start))

@@ -12,7 +12,7 @@ what is cached here (generations of counters and recounts included) records a ch
 transaction.
 
 One ``Rules`` belongs to one thread. Inside a writing transaction that changes rules, what is not
-committed yet must not be cached: ask a fresh ``Rules(store)`` there, and throw it away.
+committed yet must not be cached: ask fresh ``Rules()`` there, and throw it away.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from tallystick.entitlements.loading import (
     load_recounts,
 )
 from tallystick.entitlements.packages import Kind, PackageName, load_package
-from tallystick.store import Store, Transaction
+from tallystick.store import Transaction
 
 NEWEST_CHANGE = "SELECT seq, token FROM changes ORDER BY seq DESC LIMIT 1"
 
@@ -86,9 +86,7 @@ class _Customer:
 class Rules:
     """What was configured, as of the last ``refresh``."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._version: int | None = None
+    def __init__(self) -> None:
         self._seq: int | None = None
         self._token = 0
         self._environments: OrderedDict[str, _Environment] = OrderedDict()
@@ -119,21 +117,10 @@ class Rules:
             self._seq, self._token = seq, token
         return self._seq
 
-    def follow(self, transaction: Transaction) -> None:
-        """``refresh``, but for next to nothing while nobody has committed.
-
-        For threads that only read (the store need not tell a thread of its own commits), at the
-        start of the transaction.
-        """
-        version = self._store.version()
-        if version != self._version:
-            self.refresh(transaction)
-            self._version = version
-
     def branch(self) -> Rules:
         """Throwaway rules for after a change of customers, within its transaction: they share
         what is known of the catalog and know no customer yet."""
-        branch = Rules(self._store)
+        branch = Rules()
         branch._environments = OrderedDict(self._environments)
         branch._packages = OrderedDict(self._packages)
         return branch

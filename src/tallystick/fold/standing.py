@@ -119,7 +119,7 @@ class Seen(NamedTuple):
 
 
 class Standing:
-    """The table ``standing`` of one connection. Used by the thread that folds."""
+    """The standing counters of one connection. Used by the thread that folds."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -130,8 +130,8 @@ class Standing:
         self.forget_all()
 
     def settle(self, features: Sequence[tuple[str, str]]) -> None:
-        """Make ``settled`` of ``touched``; ``features`` are (environment, feature) by meter number,
-        ('', '') for those that have no standing counters."""
+        """Make ``settled`` of ``touched``; ``features`` are (environment, feature) by meter
+        number."""
         if self._count == 0:
             self.settle_none()
             return

@@ -121,8 +121,9 @@ class Fold:
         """Whether the last step left some of what waited when it began."""
         with state.reading() as transaction:
             self._position = owner.confirm(transaction)
+        began = clock.now()  # before the inbox is looked at: what comes in meanwhile is later
         waiting = inbox.take(self._position, 1, 1)
-        self._as_of = AsOf(clock.now(), inbox.head(), waiting[0].received_at if waiting else None)
+        self._as_of = AsOf(began, inbox.head(), waiting[0].received_at if waiting else None)
         freshness.write(self._position, self._as_of.told)
 
     @property

@@ -77,7 +77,7 @@ class Worker:
         self.keys = _key_set(state, folder, "keys", limits.KEY_FILTER_MEMORY_BYTES_MAX)
         self.uniques = _key_set(state, folder, "uniques", limits.KEY_FILTER_MEMORY_BYTES_MAX // 4)
         self._connection = self._engine(settings, "fold")
-        rules = Rules(state)
+        rules = Rules()
         recorder = Recorder(self._connection, folder, self.owner.epoch, self.owner.file_name)
         meterer = Meterer(self._connection, rules, self.uniques, self.owner)
         self.fold = Fold(

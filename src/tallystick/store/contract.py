@@ -87,7 +87,8 @@ class Store(Protocol):
 
     def version(self) -> int:
         """A number that changes after any other process or thread has committed. Cheap: asked
-        before each check. A commit of the asking thread itself need not change it."""
+        whenever a key was not looked at for a moment. A commit of the asking thread itself need
+        not change it."""
         ...
 
     def tend(self) -> None:

@@ -146,7 +146,7 @@ def verify_counters(
     reports: Mapping[str, EnvironmentReport],
 ) -> None:
     """Note in ``reports`` every counter that is not what the record adds up to."""
-    rules = Rules(state)
+    rules = Rules()
     rules.refresh(transaction)
     load_waiting(session, transaction)
     checker = _Checker(session, transaction, rules, record)

@@ -90,47 +90,38 @@ class ItemReply(TypedDict):
     type: Literal["FEATURE", "CREDIT"]
 
 
-class PlanReply(TypedDict):
+class PackageReply(TypedDict):
+    """A version of a plan or an add-on."""
+
+    id: str
+    productId: str
+    versionNumber: int
+    status: Literal["DRAFT", "PUBLISHED", "ARCHIVED"]
+    isLatest: bool
+    displayName: str
+    description: str | None
+    billingId: str | None
+    metadata: Metadata
+    pricingType: PricingType | None
+    charges: dict[str, Any] | None
+    entitlements: list[ItemReply]
+    createdAt: datetime
+    updatedAt: datetime
+
+
+class PlanReply(PackageReply):
     """A version of a plan."""
 
-    id: str
-    productId: str
-    versionNumber: int
-    status: Literal["DRAFT", "PUBLISHED", "ARCHIVED"]
-    isLatest: bool
-    displayName: str
-    description: str | None
-    billingId: str | None
     compatibleAddonIds: list[str] | None
     defaultTrialConfig: TrialConfig | None
-    metadata: Metadata
     parentPlanId: str | None
-    pricingType: PricingType | None
-    charges: dict[str, Any] | None
-    entitlements: list[ItemReply]
-    createdAt: datetime
-    updatedAt: datetime
 
 
-class AddonReply(TypedDict):
+class AddonReply(PackageReply):
     """A version of an add-on."""
 
-    id: str
-    productId: str
-    versionNumber: int
-    status: Literal["DRAFT", "PUBLISHED", "ARCHIVED"]
-    isLatest: bool
-    displayName: str
-    description: str | None
-    billingId: str | None
     dependencies: list[str] | None
     maxQuantity: int | None
-    metadata: Metadata
-    pricingType: PricingType | None
-    charges: dict[str, Any] | None
-    entitlements: list[ItemReply]
-    createdAt: datetime
-    updatedAt: datetime
 
 
 class ChargeReply(TypedDict):
