@@ -4,7 +4,7 @@
 
     DIR/state.db  DIR/inbox.db     the two databases
     DIR/archive/  DIR/keys/        immutable files, named by rows of state.db
-    DIR/run/                       pid files and the freshness page; may be lost
+    DIR/run/                       pid files, the freshness page, a socket; may be lost
     DIR/owner.lock                 held by the one owner (``process/owner.py``)
     DIR/test-clock                 where the test clock stands, if there is one
     DIR/dedupe-window-days         the shortest window that ever held here
@@ -55,6 +55,11 @@ class DataFolder:
     def freshness(self) -> Path:
         """How far counting is, for every process to see."""
         return self.run / "freshness"
+
+    @property
+    def queries(self) -> Path:
+        """The socket on which API processes ask for queries."""
+        return self.run / "queries.socket"
 
     @property
     def owner_lock(self) -> Path:

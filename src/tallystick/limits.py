@@ -165,7 +165,7 @@ HISTORY_GROUP_KEYS_MAX: Final = 10
 QUERY_SECONDS_MAX: Final = 30
 QUERY_CONCURRENCY_MAX: Final = 1
 QUERY_QUEUE_MAX: Final = 16
-"""Queries that wait for a thread of one API process; beyond it 429."""
+"""Queries that wait for their turn; beyond it 429."""
 QUERY_MEMORY_MIB_MAX: Final = 256
 QUERY_FETCH_ROWS: Final = 2_000
 """Rows turned into Python at once; between two fetches other threads get their turn."""

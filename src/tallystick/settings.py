@@ -130,7 +130,9 @@ class Settings:
     )
     workers: int = field(
         default=1,
-        metadata=_about(_COUNT, "API processes; one worker process runs beside them."),
+        metadata=_about(
+            _COUNT, "API processes; a worker and a process for queries run beside them."
+        ),
     )
     dedupe_window_days: int = field(
         default=limits.DEDUPE_WINDOW_DAYS_DEFAULT,
@@ -186,7 +188,7 @@ class Settings:
     )
     query_memory_mib: int = field(
         default=limits.QUERY_MEMORY_MIB_MAX,
-        metadata=_about(_MIB, "MiB that the history queries of one API process may use."),
+        metadata=_about(_MIB, "MiB that history queries may use."),
     )
 
     @classmethod

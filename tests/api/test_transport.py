@@ -14,6 +14,7 @@ from tallystick import limits
 from tallystick.api.asgi import Api
 from tallystick.api.http import Reply, Request, Route
 from tallystick.api.metrics import SharedCounts
+from tallystick.api.queries import OwnQueries
 from tallystick.app import Services, open_state
 from tallystick.errors import DamagedData, TallystickError, TimedOut, TooManyRequests, Unavailable
 from tallystick.store import Transaction
@@ -207,7 +208,8 @@ def api_with(door: Door, handler: Callable[[], Reply], runs: str) -> Api:
         description="",
         tag="",
     )
-    return Api(door.services, [route], SharedCounts(door.folder.run, "x"))
+    shared = SharedCounts(door.folder.run, "x")
+    return Api(door.services, [route], shared, OwnQueries(door.services))
 
 
 def raised(door: Door, error: Exception, runs: str) -> Answered:

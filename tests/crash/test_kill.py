@@ -136,7 +136,7 @@ def test_killing_children_at_random_loses_and_repeats_nothing(tmp_path: Path, se
         kills = 0
         stands = _Standstill(tmp_path / "data" / "run" / "freshness")
         while any(client.is_alive() for client in clients):
-            name = chance.choice(("api-0", "api-1", "worker-0", "worker-0"))
+            name = chance.choice(("api-0", "api-1", "worker-0", "worker-0", "queries-0"))
             if name == "worker-0" and stands.too_long():
                 name = "api-0"
             with suppress(FileNotFoundError, ValueError):

@@ -11,7 +11,7 @@ import pytest
 from tests.serving import Server, is_running, wait_until
 
 
-@pytest.mark.parametrize("name", ["api-0", "worker-0"])
+@pytest.mark.parametrize("name", ["api-0", "worker-0", "queries-0"])
 def test_a_killed_child_is_started_again(tmp_path: Path, name: str) -> None:
     with Server(tmp_path / "data") as server:
         before = server.pid_of(name)
@@ -28,6 +28,16 @@ def test_a_request_meets_no_gap_while_the_only_api_process_is_replaced(tmp_path:
         os.kill(before, signal.SIGKILL)
         wait_until(lambda: not is_running(before), "the end of the old one")
         assert server.ask("/health", key=None)[0] == 200
+
+
+def test_a_query_meets_no_gap_while_the_process_for_queries_is_replaced(tmp_path: Path) -> None:
+    with Server(tmp_path / ("a long name" * 12)) as server:
+        assert server.ask("/api/v1/features")[0] == 200
+        before = server.pid_of("queries-0")
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: not is_running(before), "the end of the old one")
+        status, body = server.ask("/api/v1/features")
+        assert (status, body["data"]) == (200, [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])

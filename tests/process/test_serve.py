@@ -20,7 +20,7 @@ def test_the_first_line_says_where_it_listens_and_requests_are_answered(tmp_path
 def test_each_process_has_a_pid_file_while_it_runs(tmp_path: Path) -> None:
     with Server(tmp_path / "data", "--workers", "2") as server:
         pids = server.pids()
-        assert set(pids) == {"supervisor-0", "api-0", "api-1", "worker-0"}
+        assert set(pids) == {"supervisor-0", "api-0", "api-1", "worker-0", "queries-0"}
         assert all(is_running(pid) for pid in pids.values())
         assert pids["supervisor-0"] == server.process.pid
         server.stop()

@@ -21,6 +21,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "failpoints": set(),
     "folder": {"errors"},
     "freshness": {"clock"},
+    "local_socket": {"limits"},
     "settings": {"clock", "errors", "limits"},
     # pure
     "core": {"clock", "errors", "limits"},
@@ -51,8 +52,9 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
        "store", "usage"},
     "api": FREE
     | {"__init__", "access", "app", "archive", "catalog", "core", "entitlements", "failpoints",
-       "freshness", "inbox", "ingest", "store", "usage"},
-    "process": FREE | {"access", "api", "app", "archive", "folder", "settings", "store"},
+       "freshness", "inbox", "ingest", "local_socket", "store", "usage"},
+    "process": FREE
+    | {"access", "api", "app", "archive", "folder", "local_socket", "settings", "store"},
     "cli": FREE
     | {"__init__", "access", "app", "failpoints", "fold", "folder", "inbox", "process",
        "settings", "store", "verify"},

@@ -12,6 +12,7 @@ from tests.tidy.source import Module, modules
 HOME: Final = "limits.py"
 LOOKS_LIKE_ONE: Final = re.compile(r"_(MAX|MIN|DEFAULT|SECONDS|ROWS|MIB|BYTES|KEYS|STEPS|TRIES)$")
 
+SYSTEM: Final = "what operating systems take"
 FORMAT: Final = "the format of a file: another value is another format"
 COST: Final = "how an algorithm goes about it: it moves costs and bounds nothing"
 POLL: Final = "how often something is looked at again"
@@ -22,6 +23,8 @@ TEXT: Final = "the length of a text that people read"
 ELSEWHERE: Final = {
     ("api/docs_page.py", "_DEPTH_MAX"): TEXT,
     ("api/gathering.py", "_RETRY_SECONDS"): POLL,
+    ("api/http.py", "_QUERY_REMEMBERED_BYTES"): COST,
+    ("api/queries.py", "_LENGTH_BYTES"): FORMAT,
     ("api/metrics.py", "_SHARE_SECONDS"): POLL,
     ("api/tally.py", "_POLL_SECONDS"): POLL,
     ("archive/merge.py", "_TIER_ROWS"): COST,
@@ -55,6 +58,7 @@ ELSEWHERE: Final = {
     ("keys/runs.py", "_WINDOW_KEYS"): FORMAT,
     ("keys/summary.py", "KEYS_MIN"): COST,
     ("keys/summary.py", "_BITS_PER_KEY_MIN"): COST,
+    ("local_socket.py", "_NAME_BYTES_MAX"): SYSTEM,
     ("metering/aggregate.py", "_RANGES_PER_KEY_MAX"): COST,
     ("metering/compile.py", "_GROUP_METERS_MAX"): COST,
     ("metering/compile.py", "_NAMES_SPELLED_MAX"): COST,

@@ -21,6 +21,8 @@ IMPLEMENTS = {
     "SqliteStore": "Store",
     "SqliteTransaction": "Transaction",
     "SqliteBegun": "Begun",
+    "OwnQueries": "Queries",
+    "DistantQueries": "Queries",
 }
 
 

@@ -1,7 +1,7 @@
 """The ASGI application: from a connection's request to its answer.
 
 Owns: the order of things (route, key, body, handler, answer), and where each kind of handler runs:
-reads on the event loop, writes in the state's group commit, queries in a bounded pool of threads.
+reads on the event loop, writes in the state's group commit, queries elsewhere (``queries``).
 Promises: whatever a handler raises becomes an answer; a write is answered after its commit.
 """
 
@@ -17,10 +17,11 @@ from tallystick.api.auth import KeyRing
 from tallystick.api.bodies import Bodies, ClientGone, Receive
 from tallystick.api.http import AsyncHandler, Handler, QueryString, Request, Route, decode_body
 from tallystick.api.metrics import RouteCounts, SharedCounts
+from tallystick.api.queries import Queries
 from tallystick.api.replay import KEY_HEADER, answer_once
 from tallystick.api.router import Router
 from tallystick.api.stigg_paths import STIGG_OPERATIONS
-from tallystick.api.waiting import QueryPool, settled
+from tallystick.api.waiting import settled
 from tallystick.errors import MethodNotAllowed, NotFound, NotSupported, TallystickError
 from tallystick.store import Transaction
 
@@ -48,8 +49,10 @@ class Endpoint:
 class Api:
     """The application of one API process."""
 
-    def __init__(self, services: Services, routes: Iterable[Route], shared: SharedCounts) -> None:
-        """``shared`` is told what this process counts."""
+    def __init__(
+        self, services: Services, routes: Iterable[Route], shared: SharedCounts, queries: Queries
+    ) -> None:
+        """``shared`` is told what this process counts; ``queries`` is closed with this."""
         endpoints = [Endpoint(route) for route in routes]
         assert not any(each.reads_at_once and each.takes_body for each in endpoints)
         self._services = services
@@ -57,7 +60,7 @@ class Api:
         self._stigg = Router((method, path, None) for method, path in STIGG_OPERATIONS)
         self._keys = KeyRing(services.state)
         self._bodies = Bodies()
-        self._queries = QueryPool(services.state)
+        self._queries = queries
         self._unrouted = RouteCounts("", "none")
         self._shared = shared
         shared.own.routes = [*(each.counts for each in endpoints), self._unrouted]
@@ -86,7 +89,7 @@ class Api:
         self._shared.changed()
 
     def close(self) -> None:
-        """End the threads of the query pool."""
+        """Take no more queries."""
         self._queries.close()
 
     def _find(self, method: str, raw_path: bytes) -> tuple[Endpoint, Mapping[str, str]]:
@@ -150,6 +153,8 @@ class Api:
 
     async def _work(self, route: Route, request: Request, raw_path: bytes) -> Answer:
         services = self._services
+        if route.runs == "query":
+            return await self._queries.answer(route, request)
         if route.runs == "async":
             reply = await cast("AsyncHandler", route.handler)(services, request)
             return answer(reply, route.status)
@@ -158,10 +163,6 @@ class Api:
         elif route.body is not None:
             request.payload = decode_body(route.body, request.body)
         handler = cast("Handler", route.handler)
-        if route.runs == "query":
-            return await self._queries.run(
-                lambda transaction: answer(handler(services, transaction, request), route.status)
-            )
         if KEY_HEADER in request.headers:
             kept = services.state_writer.submit(
                 lambda transaction: answer_once(services, route, request, raw_path, transaction)

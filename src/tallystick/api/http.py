@@ -62,18 +62,24 @@ Time: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date
 class QueryString:
     """The parameters of one request. Those that a handler does not ask for are ignored."""
 
-    __slots__ = ("_values",)
+    __slots__ = ("values",)
 
     def __init__(self, raw: bytes) -> None:
         """Raises ``BadInput`` for an encoding that is not percent-encoded UTF-8, or a NUL."""
-        self._values: dict[str, list[str]] = {}
-        if raw:
-            for name, value in _pairs(raw):
-                self._values.setdefault(name, []).append(value)
+        self.values: Mapping[str, list[str]] = (
+            _values_again(raw) if len(raw) <= _QUERY_REMEMBERED_BYTES else _values(raw)
+        )
+
+    @classmethod
+    def of(cls, values: Mapping[str, list[str]]) -> QueryString:
+        """The parameters that another one's ``values`` tell."""
+        made = cls(b"")
+        made.values = values
+        return made
 
     def get(self, name: str) -> str | None:
         """The value, None when it is absent; one that is empty or given twice is ``BadInput``."""
-        values = self._values.get(name)
+        values = self.values.get(name)
         if values is None:
             return None
         if len(values) > 1:
@@ -91,7 +97,7 @@ class QueryString:
 
     def list(self, name: str) -> tuple[str, ...]:
         """All values, whether joined by commas or repeated; () when it is absent."""
-        values = self._values.get(name, ())
+        values = self.values.get(name, ())
         return tuple(each for value in values for each in value.split(",") if each)
 
     def integer(self, name: str, least: int, most: int) -> int | None:
@@ -129,7 +135,7 @@ class QueryString:
         prefix = f"{name}["
         return {
             key[len(prefix) : -1]: cast("str", self.get(key))
-            for key in self._values
+            for key in self.values
             if key.startswith(prefix) and key.endswith("]")
         }
 
@@ -285,6 +291,19 @@ def percent_decoded(raw: bytes, where: str) -> str:
     if "\0" in text:
         raise BadInput(f"{where}: must not contain a NUL")
     return text
+
+
+def _values(raw: bytes) -> Mapping[str, list[str]]:
+    """The values of a query string, by name; nobody changes them."""
+    values: dict[str, list[str]] = {}
+    for name, value in _pairs(raw) if raw else ():
+        values.setdefault(name, []).append(value)
+    return values
+
+
+# A feature that is gated is asked for in the same words again and again.
+_values_again: Final = lru_cache(maxsize=1024)(_values)
+_QUERY_REMEMBERED_BYTES: Final = 256
 
 
 def _pairs(raw: bytes) -> list[tuple[str, str]]:

@@ -24,15 +24,20 @@ from tallystick.api.asgi import Api
 from tallystick.api.http import Route
 from tallystick.api.metrics import SharedCounts
 from tallystick.api.openapi import openapi
+from tallystick.api.queries import DistantQueries, OwnQueries
 
 if TYPE_CHECKING:
     from tallystick.app import Services
 
 
-def build_app(services: Services, process: str) -> Api:
-    """The application of one API process; ``process`` names it among those of its server."""
+def build_app(services: Services, process: str, *, shares_queries: bool = False) -> Api:
+    """The application of one API process; ``process`` names it among those of its server.
+
+    ``shares_queries``: a process of the server runs its queries (``process/queries``).
+    """
     shared = SharedCounts(services.folder.run, process)
-    return Api(services, all_routes(shared), shared)
+    queries = DistantQueries(services.folder.queries) if shares_queries else OwnQueries(services)
+    return Api(services, all_routes(shared), shared, queries)
 
 
 def all_routes(shared: SharedCounts) -> tuple[Route, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from tallystick import limits
 from tallystick.archive.query import yield_to_others
@@ -18,6 +18,9 @@ from tallystick.errors import TooManyRequests
 from tallystick.store import Store, Transaction
 
 T = TypeVar("T")
+
+MOST_AT_ONCE: Final = limits.QUERY_CONCURRENCY_MAX + limits.QUERY_QUEUE_MAX
+"""Queries that are under way at once, those that wait for their turn included."""
 
 
 async def settled(future: Future[T]) -> T:
@@ -49,7 +52,7 @@ class QueryPool:
 
     async def run(self, query: Callable[[Transaction], T]) -> T:
         """The query's result; raises ``TooManyRequests`` when too many wait already."""
-        if self._unfinished >= limits.QUERY_CONCURRENCY_MAX + limits.QUERY_QUEUE_MAX:
+        if self._unfinished >= MOST_AT_ONCE:
             raise TooManyRequests("too many queries are running; try again in a second")
         future = self._threads.submit(self._in_snapshot, query)
         self._unfinished += 1

@@ -46,7 +46,10 @@ class QueryEngine:
         spill = data_folder / "run" / f"queries-{os.getpid()}-{id(self):x}"
         spill.mkdir(parents=True, exist_ok=True)
         self._spill = spill
-        self._database = _open(data_folder / "archive", spill, memory_mib)
+        self._archive = data_folder / "archive"
+        self._memory_mib = memory_mib
+        self._opening = threading.Lock()
+        self._opened: duckdb.DuckDBPyConnection | None = None
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -55,7 +58,7 @@ class QueryEngine:
         Raises ``TimedOut`` when the time is up, ``Unavailable`` when memory was not enough or a
         file was replaced and collected meanwhile.
         """
-        connection = self._database.cursor()
+        connection = self._database().cursor()
         deadline = time.monotonic() + self._seconds
         done = threading.Event()
         watch = threading.Thread(
@@ -72,10 +75,18 @@ class QueryEngine:
 
     def close(self) -> None:
         """End the engine; no session may be open."""
-        self._database.close()
+        if self._opened is not None:
+            self._opened.close()
         for left in self._spill.iterdir():
             left.unlink(missing_ok=True)
         self._spill.rmdir()
+
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        """Opened when first asked for: an API process of a server nearly never asks."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = _open(self._archive, self._spill, self._memory_mib)
+            return self._opened
 
 
 class Session:

@@ -1,6 +1,6 @@
-"""``tallystick serve``, ``api`` and ``worker``.
+"""``tallystick serve``, ``api`` and ``worker``; and ``queries``, which ``serve`` alone starts.
 
-The process modules are imported when they run: each of the three needs other engines, and the
+The process modules are imported when they run: each of them needs other engines, and the
 commands beside a server need none.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tallystick import failpoints
 from tallystick.cli.common import add_command, add_settings, read_settings
+from tallystick.errors import OperatorError
 from tallystick.folder import DataFolder
 from tallystick.process.link import Link
 from tallystick.process.logs import start_logging
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Add the three commands."""
+    """Add the commands."""
     serve = add_command(commands, "serve", "Serve the API and count events: everything.", _serve)
     add_settings(serve)
     api = add_command(commands, "api", "One API process alone.", _api)
     worker = add_command(commands, "worker", "The counting process alone.", _worker)
-    for parser in (api, worker):
+    queries = add_command(commands, "queries", "What serve starts to read histories.", _queries)
+    for parser in (api, worker, queries):
         add_settings(parser)
         _add_inherited(parser)
 
@@ -36,7 +38,7 @@ def add(commands: Commands) -> None:
 def _add_inherited(parser: argparse.ArgumentParser) -> None:
     """What the supervisor tells its children; not for people."""
     parser.add_argument("--number", type=int, help=argparse.SUPPRESS)
-    for flag in ("--link-fd", "--socket-fd", "--owner-fd"):
+    for flag in ("--link-fd", "--socket-fd", "--owner-fd", "--queries-fd"):
         parser.add_argument(flag, type=int, help=argparse.SUPPRESS)
 
 
@@ -66,6 +68,19 @@ def _worker(parsed: argparse.Namespace) -> int:
     from tallystick.process.worker import run_worker
 
     return run_worker(settings, link, parsed.owner_fd)
+
+
+def _queries(parsed: argparse.Namespace) -> int:
+    if parsed.queries_fd is None:
+        raise OperatorError("queries: started by serve alone; use serve")
+    link, settings = _begin(parsed, "queries")
+    from tallystick.process.queries import run_queries
+
+    pid_file = write_pid(DataFolder(settings.data_dir), "queries", parsed.number)
+    try:
+        return run_queries(settings, link, parsed.queries_fd, pid_file.stem)
+    finally:
+        remove_pid(pid_file)
 
 
 def _begin(parsed: argparse.Namespace, role: str) -> tuple[Link | None, Settings]:

@@ -49,7 +49,7 @@ def run_api(settings: Settings, link: Link | None, socket_descriptor: int | None
     # The writers' threads hand Python's lock back and forth with the event loop at each statement;
     # at the usual 5 ms they would wait longer for it than for the disk.
     sys.setswitchinterval(0.0005)
-    api = build_app(services, name)
+    api = build_app(services, name, shares_queries=link is not None)
 
     def ready() -> None:
         # What lives until the end need not be looked at by every collection.

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from tallystick import access
+from tallystick import access, local_socket
 from tallystick.app import isolation_of, open_clock, open_state
 from tallystick.clock import Clock
 from tallystick.folder import DataFolder
@@ -40,7 +40,8 @@ def serve(settings: Settings) -> int:
         stack.callback(state.close)
         clock = open_clock(settings, folder)
         _prepare_access(state, clock, settings)
-        children = _children(settings, folder, listener, lock)
+        queries = stack.enter_context(local_socket.listen(folder.queries))
+        children = _children(settings, folder, listener, queries, lock)
         url = url_of(settings.host, listener)
         return Supervisor(children, _announcement(url, state, clock), listener.close).run()
 
@@ -55,14 +56,20 @@ def _prepare_access(state: Store, clock: Clock, settings: Settings) -> None:
 
 
 def _children(
-    settings: Settings, folder: DataFolder, listener: socket.socket, lock: OwnerLock
+    settings: Settings,
+    folder: DataFolder,
+    listener: socket.socket,
+    queries: socket.socket,
+    lock: OwnerLock,
 ) -> list[Child]:
     variables = settings.to_environment()
     owner = {"--owner-fd": lock.descriptor}
     doors = {**owner, "--socket-fd": listener.fileno()}
     apis = [Child("api", n, folder, variables, doors) for n in range(settings.workers)]
     came_closer = isolation_of(folder).came_closer
-    return [*apis, Child("worker", 0, folder, variables, owner, came_closer)]
+    worker = Child("worker", 0, folder, variables, owner, came_closer)
+    asked = {**owner, "--queries-fd": queries.fileno()}
+    return [*apis, worker, Child("queries", 0, folder, variables, asked)]
 
 
 def _announcement(url: str, state: Store, clock: Clock) -> Callable[[], None]:

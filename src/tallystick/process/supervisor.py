@@ -1,11 +1,11 @@
-"""``tallystick serve``: the API processes and the worker, kept running by one parent.
+"""``tallystick serve``: API processes, the worker and the process for queries, kept running.
 
 Owns: the data folder's lock, the listening socket, and its children's lives. Promises: the first
 line on stdout says ``listening on …`` and is written when all of them are ready; a child that ends
 is started again, later each time it ends soon, unless its end helped to find a request that kills
 whoever folds it (``fold/attempts.py``); SIGTERM and SIGINT end the API processes first, after their
-last answers, then the worker after its step, with exit code 0; no child outlives the supervisor
-(``process/link.py``).
+last answers, then the others, the worker after its step, with exit code 0; no child outlives the
+supervisor (``process/link.py``).
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Supervisor:
             log.warning("%s ended with code %d; again in %.1f s", child.name, code, wait)
 
     def _drain(self) -> None:
-        """While stopping: API processes first, then the worker; whoever is late is killed."""
+        """While stopping: API processes first, then the others; whoever is late is killed."""
         if self._stop_by is None:
             return
         running = [child for child in self._children if child.is_running]
