@@ -99,9 +99,10 @@ STEP_KNOWN_COUNTER_WEIGHT: Final = 2
 STEP_MEASURES_MAX: Final = 3
 """How often a step is measured while rules change under it, before it gets smaller; a small one is
 then measured with the store held, where nothing changes."""
-TRICKLE_SECONDS_MAX: Final = 0.25
+TRICKLE_SECONDS_MAX: Final = 0.12
 """How long a few events may wait for company before they are folded: a step costs some 50 ms of
-processor however small it is, and reports and checks want that core too."""
+processor however small it is, and reports and checks want that core too; but reports wait for the
+counters of a step to be written, longer the longer it gathered."""
 TRICKLE_EVENTS_MAX: Final = 20_000
 """More events than this wait for no company."""
 STEP_ATTEMPTS_MAX: Final = 5
