@@ -103,7 +103,7 @@ def provision(
         draft = _replacing(transaction, environment, draft, request, product, now)
     draft = _with_ends(draft, request, version)
     draft = _with_overrides(transaction, environment, draft, request, Instant(draft.start))
-    return _write(transaction, environment, draft, now)
+    return write(transaction, environment, draft, now)
 
 
 def update(
@@ -124,7 +124,7 @@ def update(
         changed = _until(changed, end_at, now)
     at = Instant(max(now, found.start))
     changed = _with_overrides(transaction, environment, changed, request, at)
-    return _write(transaction, environment, changed, now)
+    return write(transaction, environment, changed, now)
 
 
 def cancel(
@@ -150,7 +150,7 @@ def cancel(
         changed = replace(found, end=end, body=found.body | {"cancelReason": "Immediate"})
     if changed.end == found.start:
         _restore_replaced(transaction, environment, found, now)
-    return _write(transaction, environment, changed, now)
+    return write(transaction, environment, changed, now)
 
 
 def migrate(
@@ -170,7 +170,7 @@ def migrate(
     moves[newest.number] = min(at, moves.get(newest.number, at))  # asked again, it changes nothing
     kept = [{"version": version, "at": moved_at} for version, moved_at in moves.items()]
     changed = replace(found, body=found.body | {"migrations": kept})
-    return _write(transaction, environment, changed, now)
+    return write(transaction, environment, changed, now)
 
 
 def find(transaction: Transaction, environment: str, subscription: str) -> Subscription:
@@ -251,7 +251,7 @@ def _replacing(
         was = {"by": draft.id, "end": other.end, "cancelReason": other.body.get("cancelReason")}
         body = other.body | {"cancelReason": _REPLACED, "replaced": was}
         ended = replace(other, end=max(draft.start, other.start), body=body)
-        _write(transaction, environment, ended, now)
+        write(transaction, environment, ended, now)
     return _continuing(draft, replaced[-1], product) if replaced else draft
 
 
@@ -265,7 +265,7 @@ def _restore_replaced(
         was = other.body.get("replaced")
         if was is not None and was["by"] == cancelled.id:
             body = other.body | {"cancelReason": was["cancelReason"], "replaced": None}
-            _write(transaction, environment, replace(other, end=was["end"], body=body), now)
+            write(transaction, environment, replace(other, end=was["end"], body=body), now)
 
 
 def _scheduled(
@@ -342,9 +342,10 @@ def _with_overrides(
     )
 
 
-def _write(
+def write(
     transaction: Transaction, environment: str, found: Subscription, now: Instant
 ) -> Subscription:
+    """Store a subscription, new or changed, as of now."""
     transaction.run(
         WRITE_SUBSCRIPTION, environment, found.id, found.customer, found.resource, found.product,
         found.plan, found.version, found.start, found.end, found.chain_start, found.restarts,
