@@ -32,6 +32,8 @@ RESULTS = Path(__file__).parent / "results"
 BACKGROUND_EVENTS_PER_SECOND = 20_000
 PROBES = 40
 COUNTED_SECONDS_MAX = 600
+MEMORY_PORTION = 5_000_000
+QUIET_SECONDS_MAX = 60
 DEDUPE_KEYS = 1_000_000
 """Remembered keys that the cost at more of them is compared with."""
 
@@ -109,6 +111,14 @@ def await_counted(server: Server) -> None:
                 raise
         else:
             return
+
+
+def await_quiet(server: Server) -> None:
+    """Return once the server has nothing left to tidy, or after a while: what a scenario before
+    this one left to be merged is not what this one measures."""
+    deadline = time.monotonic() + QUIET_SECONDS_MAX
+    while server.busy_share(over_seconds=1.0) > 0.1 and time.monotonic() < deadline:
+        pass
 
 
 def events(per_request: int, spread: str = "zipf") -> Callable[[Server, float], dict[str, Any]]:
@@ -193,20 +203,21 @@ def memory_after(events_sent: int) -> Callable[[Server, float], dict[str, Any]]:
     """What the server weighs once so many events are counted; the biggest it was meanwhile too."""
 
     def measure(server: Server, _: float) -> dict[str, Any]:
-        started, most = time.monotonic(), 0.0
-        requests = -(-events_sent // 1000)
-        process = _start_load(
-            plan_of(server, work="events", per_request=1000, seconds=1e6, requests=requests)
-        )
-        while process.poll() is None:
-            most = max(most, server.resident_mib())
-            time.sleep(1.0)
-        outcome = _outcome(process)
-        await_counted(server)
-        counted = outcome.items / (time.monotonic() - started)
+        started, most, events = time.monotonic(), 0.0, 0
+        while events < events_sent:
+            # In portions, so that what is accepted faster than counted does not fill the inbox.
+            requests = -(-min(MEMORY_PORTION, events_sent - events) // 1000)
+            process = _start_load(
+                plan_of(server, work="events", per_request=1000, seconds=1e6, requests=requests)
+            )
+            while process.poll() is None:
+                most = max(most, server.resident_mib())
+                time.sleep(1.0)
+            events += _outcome(process).items
+            await_counted(server)
         return {
-            "events": outcome.items,
-            "counted_per_second": counted,
+            "events": events,
+            "counted_per_second": events / (time.monotonic() - started),
             "after_mib": server.resident_mib(),
             "most_mib": most,
         }
@@ -337,6 +348,7 @@ def run(
                 if target == "home_made" and not scenario.home_made_too:
                     continue
                 print(f"  {target}: {scenario.work}", file=sys.stderr)
+                await_quiet(server)
                 found = scenario.measure(server, seconds)
                 found["resident_mib"] = server.resident_mib()
                 result, told = results[scenario.work], scenario.read(found)

@@ -45,6 +45,16 @@ class Server:
         processes = [top, *top.children(recursive=True)]
         return round(sum(_proportional_bytes(process) for process in processes) / 2**20, 1)
 
+    def busy_share(self, over_seconds: float) -> float:
+        """What its processes take of one processor, watched for so long."""
+        before = self._processor_seconds()
+        time.sleep(over_seconds)
+        return (self._processor_seconds() - before) / over_seconds
+
+    def _processor_seconds(self) -> float:
+        top = psutil.Process(self.pid)
+        return sum(_busy_seconds(process) for process in [top, *top.children(recursive=True)])
+
 
 @contextmanager
 def tallystick(workers: int = 1) -> Iterator[Server]:
@@ -116,6 +126,14 @@ def _await_health(url: str, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+def _busy_seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def _proportional_bytes(process: psutil.Process) -> int:
