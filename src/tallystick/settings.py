@@ -181,9 +181,11 @@ class Settings:
         ),
     )
     worker_memory_mib: int = field(
-        default=512,
+        default=768,
         metadata=_about(
-            _MIB, "MiB that each of the worker's two engines may use before it spills to disk."
+            _MIB,
+            "MiB of the worker's engines before they spill to disk: two thirds to count with, "
+            "one to merge with.",
         ),
     )
     query_memory_mib: int = field(

@@ -50,7 +50,7 @@ class WorkerSettings:
     data_folder: Path
     window_us: int
     engine_threads: int = 1
-    engine_memory_mib: int = 512
+    engine_memory_mib: int = 768
 
 
 class Worker:
@@ -76,7 +76,7 @@ class Worker:
         self.owner = Owner.take(state)
         self.keys = _key_set(state, folder, "keys", limits.KEY_FILTER_MEMORY_BYTES_MAX)
         self.uniques = _key_set(state, folder, "uniques", limits.KEY_FILTER_MEMORY_BYTES_MAX // 4)
-        self._connection = self._engine(settings, "fold")
+        self._connection = self._engine(settings, "fold", thirds=2)
         rules = Rules()
         recorder = Recorder(self._connection, folder, self.owner.epoch, self.owner.file_name)
         meterer = Meterer(self._connection, rules, self.uniques, self.owner)
@@ -102,7 +102,7 @@ class Worker:
         self.upkeep = Upkeep(
             state=state, inbox_store=inbox.store, owner=self.owner, keys=self.keys,
             uniques=self.uniques,
-            connection=self._engine(settings, "upkeep"), data_folder=folder, clock=clock,
+            connection=self._engine(settings, "upkeep", thirds=1), data_folder=folder, clock=clock,
             freshness=freshness, window_us=settings.window_us, busy=self._has_backlog,
         )  # fmt: skip
 
@@ -165,10 +165,12 @@ class Worker:
         self._connection.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _engine(self, settings: WorkerSettings, name: str) -> duckdb.DuckDBPyConnection:
+    def _engine(
+        self, settings: WorkerSettings, name: str, thirds: int
+    ) -> duckdb.DuckDBPyConnection:
         return open_engine(
             settings.data_folder / "run" / f"spill-{name}",
-            threads=settings.engine_threads, memory_mib=settings.engine_memory_mib,
+            threads=settings.engine_threads, memory_mib=settings.engine_memory_mib * thirds // 3,
         )  # fmt: skip
 
 
