@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Final
 
 from tallystick import limits
 from tallystick.app import open_worker
@@ -27,6 +28,9 @@ from tallystick.process.pids import remove_pid, write_pid
 from tallystick.settings import Settings
 
 log = logging.getLogger(__name__)
+
+# Merges give way to nearly everything, but not as much as queries: they must keep up.
+_UPKEEP_NICENESS: Final = 15
 
 
 def run_worker(settings: Settings, link: Link | None, owner_descriptor: int | None) -> int:
@@ -75,7 +79,7 @@ def _say_ready(link: Link | None) -> None:
 
 
 def _keep_up(step: Callable[[], bool], stop: threading.Event) -> None:
-    yield_to_others()
+    yield_to_others(_UPKEEP_NICENESS)
     failures = 0
     while not stop.is_set():
         try:
