@@ -32,6 +32,8 @@ EVENTS_AT_ONCE_BYTES_MAX: Final = 256 * KIB
 """Larger bodies of events are validated on a thread, so that they do not hold up everyone else."""
 PAGE_ITEMS_MAX: Final = 100
 PAGE_ITEMS_DEFAULT: Final = 20
+IMPORT_ITEMS_MAX: Final = 1_000
+"""Customers or subscriptions that one request brings in."""
 API_KEY_CHARS_MIN: Final = 16
 API_KEYS_CACHED_MAX: Final = 10_000
 """Keys that one thread remembers; beyond it it forgets them all."""

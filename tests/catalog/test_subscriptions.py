@@ -245,7 +245,6 @@ def test_money_is_echoed_and_never_computed(shop: Desk) -> None:
             "configuration": {"startDate": "2026-01-01T00:00:00Z"},
         },
         "charges": [{"id": "calls", "quantity": 2, "type": "FEATURE"}],
-        "addons": [{"id": "more", "quantity": 1}],
         "metadata": {"a": "b"},
     }
     made = shop.subscribe("basic", **terms)

@@ -11,6 +11,7 @@ from tallystick.api import (
     catalog_plans,
     catalog_products,
     catalog_promotions,
+    catalog_subscription_moves,
     catalog_subscriptions,
 )
 from tallystick.api.http import Route
@@ -22,5 +23,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *catalog_addons.ROUTES,
     *catalog_customers.ROUTES,
     *catalog_promotions.ROUTES,
+    *catalog_subscription_moves.ROUTES,
     *catalog_subscriptions.ROUTES,
 )

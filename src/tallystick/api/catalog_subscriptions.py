@@ -13,17 +13,18 @@ from tallystick.api.pagination import (
     read_created_at,
     read_window,
 )
-from tallystick.catalog import effects, subscriptions
+from tallystick.catalog import effects, subscription_rows, subscriptions
 from tallystick.catalog import subscription_view as view
-from tallystick.catalog.shapes.replies import ProvisionReply, SubscriptionReply
+from tallystick.catalog.shapes.replies import IdReply, ProvisionReply, SubscriptionReply
 from tallystick.catalog.shapes.subscriptions import (
     CancelSubscription,
     MigrateSubscription,
     ProvisionSubscription,
     UpdateSubscription,
 )
-from tallystick.catalog.subscriptions import Subscription
+from tallystick.catalog.subscription_rows import Subscription
 from tallystick.clock import Instant
+from tallystick.errors import NotFound
 from tallystick.store import Transaction
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def provision(services: Services, transaction: Transaction, request: Request) ->
     def change(now: Instant) -> Subscription:
         return subscriptions.provision(transaction, request.environment, body, now)
 
-    made, now = _settled(services, transaction, request.environment, body.customer_id, change)
+    made, now = effects.settled(
+        services, transaction, request.environment, [body.customer_id], change
+    )
     return Reply(
         {
             "id": made.id,
@@ -55,7 +58,7 @@ def provision(services: Services, transaction: Transaction, request: Request) ->
 
 def retrieve(services: Services, transaction: Transaction, request: Request) -> Reply:
     """One subscription."""
-    found = subscriptions.find(transaction, request.environment, request.args["id"])
+    found = subscription_rows.find(transaction, request.environment, request.args["id"])
     return Reply(view.answer(found, services.clock.now()))
 
 
@@ -101,6 +104,24 @@ def migrate(services: Services, transaction: Transaction, request: Request) -> R
     )  # fmt: skip
 
 
+def call_off(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A subscription for which nothing is scheduled any more."""
+    found = subscription_rows.find(transaction, request.environment, request.args["id"])
+    changed, _ = effects.settled(
+        services, transaction, request.environment, [found.customer],
+        lambda now: subscriptions.call_off(transaction, request.environment, found.id, now),
+    )  # fmt: skip
+    return Reply({"id": changed.id})
+
+
+def no_pending_payment(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """Nothing ever waits for a payment here."""
+    found = subscription_rows.find(transaction, request.environment, request.args["id"])
+    raise NotFound(
+        f"no change of subscription {found.id!r} waits for a payment", code="FutureUpdateNotFound"
+    )
+
+
 def _changed(
     services: Services,
     transaction: Transaction,
@@ -108,27 +129,12 @@ def _changed(
     change: Callable[[str, Instant], Subscription],
 ) -> Reply:
     """A change of the subscription that the path names."""
-    found = subscriptions.find(transaction, request.environment, request.args["id"])
-    changed, now = _settled(
-        services, transaction, request.environment, found.customer,
+    found = subscription_rows.find(transaction, request.environment, request.args["id"])
+    changed, now = effects.settled(
+        services, transaction, request.environment, [found.customer],
         lambda now: change(found.id, now),
     )  # fmt: skip
     return Reply(view.answer(changed, now))
-
-
-def _settled(
-    services: Services,
-    transaction: Transaction,
-    environment: str,
-    customer: str,
-    change: Callable[[Instant], Subscription],
-) -> tuple[Subscription, Instant]:
-    """Make a change, and count anew what it moves."""
-    now = services.clock.now()
-    before = effects.placements(services, transaction, environment, customer)
-    changed = change(now)
-    effects.settle(services, transaction, environment, customer, before, now)
-    return changed, now
 
 
 ROUTES: Final = (
@@ -163,8 +169,8 @@ ROUTES: Final = (
         method="PATCH", path="/api/v1/subscriptions/{id}", handler=update, runs="write",
         summary="Change a subscription", tag="Subscriptions", body=UpdateSubscription,
         reply=SubscriptionReply,
-        description="What is omitted stays; lists and objects are replaced whole. Overrides hold "
-        "from now on.",
+        description="What is omitted stays; lists and objects are replaced whole. Add-ons and "
+        "overrides hold from now on, or from when `scheduleStrategy` says.",
     ),
     Route(
         method="POST", path="/api/v1/subscriptions/{id}/cancel", handler=cancel, runs="write",
@@ -176,6 +182,19 @@ ROUTES: Final = (
         method="POST", path="/api/v1/subscriptions/{id}/migrate", handler=migrate, runs="write",
         summary="Move to the newest version of the plan", tag="Subscriptions",
         body=MigrateSubscription, reply=SubscriptionReply,
-        description="Now (the default) or at the end of the billing period.",
+        description="Now (the default) or at the end of the billing period; so do its add-ons.",
+    ),
+    Route(
+        method="DELETE", path="/api/v1/subscriptions/{id}/future-update/schedule",
+        handler=call_off, runs="write", summary="Call off what is scheduled", tag="Subscriptions",
+        reply=IdReply,
+        description="The plan change, the migration and the changes that `futureUpdates` lists do "
+        "not happen; 404 when nothing is scheduled.",
+    ),
+    Route(
+        method="DELETE", path="/api/v1/subscriptions/{id}/future-update/pending-payment",
+        handler=no_pending_payment, runs="write", summary="Call off what awaits a payment",
+        tag="Subscriptions", reply=IdReply,
+        description="Always 404: nothing waits for a payment here.",
     ),
 )  # fmt: skip

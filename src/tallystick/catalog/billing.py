@@ -27,7 +27,8 @@ class BillingPeriod(NamedTuple):
 def billing_period(terms: Body, start: int, at: int) -> BillingPeriod:
     """The billing period that contains ``at`` (the first one, before the subscription begins)."""
     unit: Unit = "YEAR" if terms.get("billingPeriod") == "ANNUALLY" else "MONTH"
-    return BillingPeriod(*window(Rule(unit, anchor=Instant(start)), max(at, start)))
+    anchor = Instant(terms.get("billingAnchor", start))
+    return BillingPeriod(*window(Rule(unit, anchor=anchor), max(at, start)))
 
 
 def trial_end(

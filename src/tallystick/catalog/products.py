@@ -119,6 +119,13 @@ def listed(
             yield Listed(Cursor(cast("int", row[1]), data["id"]), data)
 
 
+def cancellation_time(body: Body) -> str:
+    """When a subscription that is cancelled ends, where whoever cancels it does not say."""
+    settings: Body = body.get("productSettings") or {}
+    when = settings.get("subscriptionCancellationTime")
+    return "END_OF_BILLING_PERIOD" if when == "END_OF_BILLING_PERIOD" else "IMMEDIATE"
+
+
 def reset_behavior(body: Body) -> str:
     """Whether a plan change resets usage: ALWAYS_RESET, NEVER_RESET or BILLING_PERIOD_CHANGE."""
     rule = body.get("usageResetCutoffRule") or {}

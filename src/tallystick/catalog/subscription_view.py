@@ -11,13 +11,15 @@ from tallystick.catalog.billing import billing_period
 from tallystick.catalog.grants import summary
 from tallystick.catalog.pages import Between, Cursor, Listed, Page, Window, of_rows, page_of
 from tallystick.catalog.rows import Body, shown
-from tallystick.catalog.subscriptions import Subscription, of_row
+from tallystick.catalog.subscription_addons import shown as shown_addons
+from tallystick.catalog.subscription_rows import Subscription, of_row
+from tallystick.catalog.subscription_schedule import future_updates
 from tallystick.clock import Instant
 from tallystick.store import Row, Transaction
 
 SELECT_SUBSCRIPTIONS = """
 SELECT id, created_at, customer, resource, product, plan, version, start_at, end_at, chain_start,
-       restarts, body, updated_at
+       restarts, held_from, body, updated_at
 FROM subscriptions WHERE environment = ?
 """
 _OF_CUSTOMER = " AND customer = ?"
@@ -25,7 +27,10 @@ _OF_PLAN = " AND plan = ?"
 _OF_RESOURCE = " AND resource = ?"
 
 # Kept in the body for ourselves; the rest is echoed as it was sent.
-_OURS = frozenset({"overrides", "migrations", "replaced", "trialEnd", "trialEndBehavior"})
+_OURS = frozenset({
+    "addonHistory", "addonMigrations", "billingAnchor", "floor", "later", "migrations", "overrides",
+    "replaced", "resets", "trialEnd", "trialEndBehavior",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,25 @@ def status(found: Subscription, now: Instant) -> str:
 
 
 def answer(found: Subscription, now: Instant) -> Body:
-    """A subscription; its ``subscriptionEntitlements`` are the overrides alone."""
-    overrides = found.body.get("overrides") or [{"entitlements": []}]
+    """A subscription; its ``subscriptionEntitlements`` are the overrides alone that hold now."""
+    made = [one for one in found.body.get("overrides", ()) if one["at"] <= max(now, found.start)]
     return _answer(found, now) | {
-        "subscriptionEntitlements": summary(overrides[-1]["entitlements"])
+        "subscriptionEntitlements": summary(made[-1]["entitlements"] if made else [])
+    }
+
+
+def preview(tried: Subscription, now: Instant) -> Body:
+    """A subscription that was only tried out."""
+    period = billing_period(tried.body, tried.start, now)
+    span = {"start": shown(period.start), "end": shown(period.end)}
+    invoice = {"subTotal": 0, "total": 0, "billingPeriodRange": span}
+    return {
+        "immediateInvoice": invoice,
+        "recurringInvoice": invoice,
+        "billingPeriodRange": span,
+        "freeItems": [],
+        "hasScheduledUpdates": tried.start > now,
+        "isPlanDowngrade": None,
     }
 
 
@@ -90,6 +110,7 @@ def page(
 
 
 def _answer(found: Subscription, now: Instant) -> Body:
+    found = found.as_of(now)
     body = found.body
     period = None if found.ended(now) else billing_period(body, found.start, now)
     behavior = body.get("trialEndBehavior")
@@ -108,7 +129,9 @@ def _answer(found: Subscription, now: Instant) -> Body:
         "effectiveEndDate": end,
         "cancellationDate": end,
         "cancelReason": body.get("cancelReason"),
-        "billingCycleAnchor": shown(found.start),
+        "addons": shown_addons(found, now),
+        "futureUpdates": [] if found.ended(now) else future_updates(found, now),
+        "billingCycleAnchor": shown(body.get("billingAnchor", found.start)),
         "currentBillingPeriodStart": period and shown(period.start),
         "currentBillingPeriodEnd": period and shown(period.end),
         "trial": behavior and {"trialEndBehavior": behavior},

@@ -1,88 +1,56 @@
 """Subscriptions: which plan a customer, or a resource of it, has from when to when.
 
-Owns: the rows of ``subscriptions``, and plan changes: another plan of a product that allows one
-subscription replaces the active one. A chain of plan changes keeps its anchor (``chain_start``)
-unless the product resets usage (``restarts``). Nothing is ever removed: ended subscriptions are
-the history that periods are made of. How one looks to callers is ``subscription_view``.
+Owns: beginning, changing and ending them, and plan changes: another plan of a product that allows
+one subscription replaces the active one. A chain of plan changes keeps its anchor (``chain_start``)
+unless the product resets usage (``restarts``). Leaves to others: the rows (``subscription_rows``),
+how one looks to callers (``subscription_view``), who holds it (``subscription_moves``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import replace
 
 from msgspec import UNSET
 
 from tallystick import ids
-from tallystick.catalog import customers, grants, packages, products
+from tallystick.catalog import (
+    customers,
+    grants,
+    packages,
+    products,
+    subscription_addons,
+    subscription_schedule,
+)
 from tallystick.catalog.billing import billing_period, trial_end
-from tallystick.catalog.changes import record_change
-from tallystick.catalog.rows import Body, decode, encode, given, instant, optional_instant
+from tallystick.catalog.rows import Body, given, instant, optional_instant
 from tallystick.catalog.shapes.subscriptions import (
     CancelSubscription,
     MigrateSubscription,
     ProvisionSubscription,
     UpdateSubscription,
 )
+from tallystick.catalog.subscription_rows import (
+    SELECT_OF_PRODUCT,
+    SELECT_SUBSCRIPTION,
+    Subscription,
+    find_open,
+    of_row,
+    write,
+)
 from tallystick.clock import Instant
 from tallystick.errors import BadInput, Conflict, NotFound
-from tallystick.store import Row, Transaction
-
-_COLUMNS = """
-    id, customer, resource, product, plan, version, start_at, end_at, chain_start, restarts, body,
-    created_at, updated_at
-"""
-SELECT_SUBSCRIPTION = f"SELECT {_COLUMNS} FROM subscriptions WHERE environment = ? AND id = ?"
-
-# Those of one product that a customer, or one of its resources, ever had.
-SELECT_OF_PRODUCT = f"""
-SELECT {_COLUMNS} FROM subscriptions
-WHERE environment = ? AND customer = ? AND resource = ? AND product = ? ORDER BY start_at, id
-"""
-
-WRITE_SUBSCRIPTION = f"""
-INSERT INTO subscriptions (environment, {_COLUMNS})
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (environment, id)
-DO UPDATE SET end_at = excluded.end_at, body = excluded.body, updated_at = excluded.updated_at
-"""
+from tallystick.store import Transaction
 
 _REPLACED = "UPGRADE_OR_DOWNGRADE"
 _SCHEDULED = "ScheduledCancellation"
 _TRIAL_ENDED = "TRIAL_ENDED"
+_CANCELS = "CANCEL_SUBSCRIPTION"
 _NOT_KEPT = (
     "id", "customerId", "planId", "resourceId", "startDate", "cancellationDate", "entitlements",
     "trialOverrideConfiguration", "trialEndDate", "checkoutOptions", "awaitPaymentConfirmation",
+    "addons", "scheduleStrategy", "billingCycleAnchor",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """A subscription, as stored. ``end`` is exclusive; equal to ``start`` when it never held."""
-
-    id: str
-    customer: str
-    resource: str
-    product: str
-    plan: str
-    version: int
-    start: int
-    end: int | None
-    chain_start: int
-    restarts: int
-    body: Body
-    created_at: int
-    updated_at: int
-
-    def ended(self, at: int) -> bool:
-        """Whether it no longer holds at an instant, or never will."""
-        return self.end is not None and self.end <= max(at, self.start)
-
-    @property
-    def anchor(self) -> int:
-        """Where its usage periods are counted from."""
-        return self.start if self.restarts else self.chain_start
 
 
 def provision(
@@ -101,8 +69,8 @@ def provision(
         raise Conflict(f"id: a subscription {draft.id!r} exists already")
     if not product["multipleSubscriptions"]:
         draft = _replacing(transaction, environment, draft, request, product, now)
-    draft = _with_ends(draft, request, version)
-    draft = _with_overrides(transaction, environment, draft, request, Instant(draft.start))
+    draft = _with_ends(draft, request, version, now)
+    draft = _granting(transaction, environment, draft, request, Instant(draft.start))
     return write(transaction, environment, draft, now)
 
 
@@ -113,17 +81,29 @@ def update(
     request: UpdateSubscription,
     now: Instant,
 ) -> Subscription:
-    """Change what the request states; overrides hold from now on, the past keeps its own."""
+    """Change what the request states, now or when its schedule says; the past keeps its own.
+
+    What is scheduled replaces what was scheduled before. The ends of a subscription and of its
+    trial are dates already: they are no part of a schedule.
+    """
     found = find_open(transaction, environment, subscription, now)
-    changed = replace(found, body=found.body | given(request, *_NOT_KEPT))
+    at = subscription_schedule.moment(found, request.schedule_strategy, now)
+    change = given(request, *_NOT_KEPT)
+    if at > max(now, found.start):
+        changed = subscription_schedule.without_pending(found, now)
+        later = {"later": {"at": at, "change": change}} if change else {}
+        changed = replace(changed, body=changed.body | later)
+    else:
+        changed = replace(found, body=found.body | change)
+    if _changes_billing(found.body, found.body | change):
+        changed = _resetting(transaction, environment, changed, at)
     if request.trial_end_date is not UNSET:
         end = instant("trialEndDate", request.trial_end_date)
-        changed = _until_trial_end(changed, end, found.body.get("trialEndBehavior"))
+        changed = _until_trial_end(changed, end, found.body.get("trialEndBehavior"), now)
     if request.cancellation_date is not UNSET:
         end_at = optional_instant("cancellationDate", request.cancellation_date)
         changed = _until(changed, end_at, now)
-    at = Instant(max(now, found.start))
-    changed = _with_overrides(transaction, environment, changed, request, at)
+    changed = _granting(transaction, environment, changed, request, at)
     return write(transaction, environment, changed, now)
 
 
@@ -134,22 +114,50 @@ def cancel(
     request: CancelSubscription,
     now: Instant,
 ) -> Subscription:
-    """End a subscription now, at the end of its billing period, or at a date (default: now).
+    """End a subscription now, at the end of its billing period (of its trial, during that), or at a
+    date; when the request does not say, as its product does, which is now unless it says otherwise.
 
     What it would have replaced goes on, if it had not begun.
     """
     found = find_open(transaction, environment, subscription, now)
-    if request.cancellation_time == "SPECIFIC_DATE":
+    product = products.stored(transaction, environment, found.product)
+    when = request.cancellation_time or products.cancellation_time(product)
+    if when == "SPECIFIC_DATE":
         if request.end_date is UNSET:
             raise BadInput("endDate: needed with cancellationTime SPECIFIC_DATE")
         changed = _until(found, instant("endDate", request.end_date), now)
-    elif request.cancellation_time == "END_OF_BILLING_PERIOD":
-        changed = _until(found, billing_period(found.body, found.start, now).end, now)
+    elif when == "END_OF_BILLING_PERIOD":
+        trial = found.body.get("trialEnd", now)
+        end = trial if trial > now else billing_period(found.body, found.start, now).end
+        changed = _until(found, end, now)
     else:
         end = max(now, found.start)
         changed = replace(found, end=end, body=found.body | {"cancelReason": "Immediate"})
     if changed.end == found.start:
         _restore_replaced(transaction, environment, found, now)
+    return write(transaction, environment, changed, now)
+
+
+def call_off(
+    transaction: Transaction, environment: str, subscription: str, now: Instant
+) -> Subscription:
+    """Let what is scheduled for a subscription not happen, another plan included.
+
+    Raises ``NotFound`` when nothing is.
+    """
+    found = find_open(transaction, environment, subscription, now)
+    if not subscription_schedule.is_pending(found, now):
+        raise NotFound(
+            f"nothing is scheduled for subscription {subscription!r}", code="FutureUpdateNotFound"
+        )
+    replaced = found.body.get("replaced")
+    if replaced is not None:
+        successor = find_open(transaction, environment, replaced["by"], now)
+        body = successor.body | {"cancelReason": "Immediate"}
+        write(transaction, environment, replace(successor, end=successor.start, body=body), now)
+        _restore_replaced(transaction, environment, successor, now)
+        found = find_open(transaction, environment, subscription, now)
+    changed = subscription_schedule.without_pending(found, now)
     return write(transaction, environment, changed, now)
 
 
@@ -160,44 +168,16 @@ def migrate(
     request: MigrateSubscription,
     now: Instant,
 ) -> Subscription:
-    """Move to the newest published version of the plan."""
+    """Move to the newest published versions of the plan and of the add-ons."""
     found = find_open(transaction, environment, subscription, now)
     newest = packages.subscribable(transaction, environment, "plan", found.plan)
-    at = max(now, found.start)
-    if request.subscription_migration_time == "END_OF_BILLING_PERIOD":
-        at = billing_period(found.body, found.start, now).end
+    at = subscription_schedule.moment(found, request.subscription_migration_time, now)
     moves = {move["version"]: move["at"] for move in found.body.get("migrations", ())}
     moves[newest.number] = min(at, moves.get(newest.number, at))  # asked again, it changes nothing
     kept = [{"version": version, "at": moved_at} for version, moved_at in moves.items()]
     changed = replace(found, body=found.body | {"migrations": kept})
+    changed = subscription_addons.migrated(transaction, environment, changed, at)
     return write(transaction, environment, changed, now)
-
-
-def find(transaction: Transaction, environment: str, subscription: str) -> Subscription:
-    """A subscription; raises ``NotFound``."""
-    row = transaction.one(SELECT_SUBSCRIPTION, environment, subscription)
-    if row is None:
-        raise NotFound(f"no subscription {subscription!r}", code="SubscriptionNotFound")
-    return of_row(row)
-
-
-def find_open(
-    transaction: Transaction, environment: str, subscription: str, now: Instant
-) -> Subscription:
-    """``find`` one that has not ended; raises ``BadInput`` for one that has."""
-    found = find(transaction, environment, subscription)
-    if found.ended(now):
-        raise BadInput(
-            f"subscription {subscription!r} has ended", code="SubscriptionAlreadyCanceledOrExpired"
-        )
-    return found
-
-
-def of_row(row: Row) -> Subscription:
-    """A row of ``_COLUMNS``."""
-    *columns, text, created_at, updated_at = row
-    body = decode(cast("str", text))
-    return Subscription(*columns, body, created_at, updated_at)  # type: ignore[call-arg, arg-type]
 
 
 def _draft(request: ProvisionSubscription, version: packages.Version, now: Instant) -> Subscription:
@@ -217,6 +197,7 @@ def _draft(request: ProvisionSubscription, version: packages.Version, now: Insta
         end=None,
         chain_start=start,
         restarts=0,
+        held_from=None,
         body=body,
         created_at=now,
         updated_at=now,
@@ -237,7 +218,7 @@ def _replacing(
     never holds.
     """
     scope = (environment, draft.customer, draft.resource, draft.product)
-    others = [of_row(row) for row in transaction.all(SELECT_OF_PRODUCT, *scope)]
+    others = [of_row(row).as_of(now) for row in transaction.all(SELECT_OF_PRODUCT, *scope)]
     if request.start_date is UNSET:
         draft = _scheduled(draft, request, others, now)
     others = [other for other in others if not other.ended(draft.start)]
@@ -248,11 +229,12 @@ def _replacing(
             f"migrate that subscription instead"
         )
     for other in others:
-        was = {"by": draft.id, "end": other.end, "cancelReason": other.body.get("cancelReason")}
+        was = {"by": draft.id, "plan": draft.plan, "end": other.end,
+               "cancelReason": other.body.get("cancelReason")}  # fmt: skip
         body = other.body | {"cancelReason": _REPLACED, "replaced": was}
         ended = replace(other, end=max(draft.start, other.start), body=body)
         write(transaction, environment, ended, now)
-    return _continuing(draft, replaced[-1], product) if replaced else draft
+    return _continuing(draft, replaced[-1], request, product) if replaced else draft
 
 
 def _restore_replaced(
@@ -278,47 +260,70 @@ def _scheduled(
     active = [other for other in others if other.start <= now and not other.ended(now)]
     if request.schedule_strategy in (UNSET, "IMMEDIATE") or not active:
         return draft
-    terms = dict(active[-1].body)
-    if request.schedule_strategy == "END_OF_BILLING_MONTH":
-        terms["billingPeriod"] = "MONTHLY"
-    start = billing_period(terms, active[-1].start, now).end
+    start = subscription_schedule.moment(active[-1], request.schedule_strategy, now)
     return replace(draft, start=start, chain_start=start)
 
 
-def _continuing(draft: Subscription, before: Subscription, product: Body) -> Subscription:
+def _continuing(
+    draft: Subscription, before: Subscription, request: ProvisionSubscription, product: Body
+) -> Subscription:
     """The draft as the next link of the chain, resetting usage as the product says."""
     behavior = products.reset_behavior(product)
-    billing_changes = before.body["pricingType"] != draft.body["pricingType"] or (
-        before.body.get("billingPeriod") != draft.body.get("billingPeriod")
-    )
     resets = behavior == products.RESET_ALWAYS or (
-        behavior == "BILLING_PERIOD_CHANGE" and billing_changes
+        behavior == "BILLING_PERIOD_CHANGE" and _changes_billing(before.body, draft.body)
     )
-    return replace(draft, chain_start=before.anchor, restarts=int(resets))
+    body = draft.body
+    if request.billing_cycle_anchor == "UNCHANGED":
+        body = body | {"billingAnchor": before.body.get("billingAnchor", before.start)}
+    if not resets and "floor" in before.body:
+        body = body | {"floor": before.body["floor"]}
+    return replace(draft, chain_start=before.anchor, restarts=int(resets), body=body)
+
+
+def _changes_billing(before: Body, after: Body) -> bool:
+    return any(before.get(name) != after.get(name) for name in ("pricingType", "billingPeriod"))
+
+
+def _resetting(
+    transaction: Transaction, environment: str, found: Subscription, at: Instant
+) -> Subscription:
+    """The subscription after its billing period changed at an instant: usage is reset then, unless
+    its product never does."""
+    product = products.stored(transaction, environment, found.product)
+    if products.reset_behavior(product) == "NEVER_RESET":
+        return found
+    return replace(found, body=found.body | {"resets": [*found.body.get("resets", ()), at]})
 
 
 def _with_ends(
-    draft: Subscription, request: ProvisionSubscription, version: packages.Version
+    draft: Subscription, request: ProvisionSubscription, version: packages.Version, now: Instant
 ) -> Subscription:
     """The draft with its trial and its scheduled end."""
     end, behavior = trial_end(request, version.body, Instant(draft.start))
     if end is not None:
         if end <= draft.start:
             raise BadInput("trialOverrideConfiguration.trialEndDate: must be after the start")
-        draft = _until_trial_end(draft, end, behavior)
+        draft = _until_trial_end(draft, end, behavior, min(now, Instant(draft.start)))
     cancellation = optional_instant("cancellationDate", request.cancellation_date)
     return draft if cancellation is None else _until(draft, cancellation, Instant(draft.start))
 
 
-def _until_trial_end(found: Subscription, end: Instant, behavior: str | None) -> Subscription:
+def _until_trial_end(
+    found: Subscription, end: Instant, behavior: str | None, now: Instant
+) -> Subscription:
+    if end < now:
+        raise BadInput("trialEndDate: must not be before now", code="TrialMinDateError")
     body = found.body | {"trialEnd": end, "trialEndBehavior": behavior or "CONVERT_TO_PAID"}
-    if behavior != "CANCEL_SUBSCRIPTION":
+    if behavior != _CANCELS:
         return replace(found, body=body)
     return replace(found, end=end, body=body | {"cancelReason": _TRIAL_ENDED})
 
 
 def _until(found: Subscription, end: Instant | int | None, now: Instant) -> Subscription:
-    """The subscription with a scheduled end, or without one."""
+    """The subscription with a scheduled end, or without one but that of its trial."""
+    trial_end = found.body.get("trialEnd", now)
+    if end is None and found.body.get("trialEndBehavior") == _CANCELS and trial_end > now:
+        return replace(found, end=trial_end, body=found.body | {"cancelReason": _TRIAL_ENDED})
     if end is None:
         return replace(found, end=None, body=found.body | {"cancelReason": None})
     if end < max(now, found.start):
@@ -326,13 +331,16 @@ def _until(found: Subscription, end: Instant | int | None, now: Instant) -> Subs
     return replace(found, end=int(end), body=found.body | {"cancelReason": _SCHEDULED})
 
 
-def _with_overrides(
+def _granting(
     transaction: Transaction,
     environment: str,
     found: Subscription,
     request: ProvisionSubscription | UpdateSubscription,
     at: Instant,
 ) -> Subscription:
+    """The subscription with the add-ons and overrides that a request states, from an instant on."""
+    if request.addons is not UNSET:
+        found = subscription_addons.with_addons(transaction, environment, found, request.addons, at)
     if request.entitlements is UNSET:
         return found
     items = grants.override_items(transaction, environment, request.entitlements)
@@ -340,16 +348,3 @@ def _with_overrides(
     return replace(
         found, body=found.body | {"overrides": [*earlier, {"at": at, "entitlements": items}]}
     )
-
-
-def write(
-    transaction: Transaction, environment: str, found: Subscription, now: Instant
-) -> Subscription:
-    """Store a subscription, new or changed, as of now."""
-    transaction.run(
-        WRITE_SUBSCRIPTION, environment, found.id, found.customer, found.resource, found.product,
-        found.plan, found.version, found.start, found.end, found.chain_start, found.restarts,
-        encode(found.body), found.created_at, now,
-    )  # fmt: skip
-    record_change(transaction, environment, found.customer, now)
-    return replace(found, updated_at=now)

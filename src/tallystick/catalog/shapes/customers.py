@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, UnsetType
 
+from tallystick import limits
 from tallystick.catalog.shapes.common import Address, Currency, Id, Metadata, Shape, TaxId
 
 Vendor: TypeAlias = Literal[
@@ -100,5 +101,7 @@ class ImportedCustomer(Shape, frozen=True, kw_only=True):
 class ImportCustomers(Shape, frozen=True, kw_only=True):
     """Many customers at once; those that exist are updated."""
 
-    customers: Annotated[list[ImportedCustomer], Meta(min_length=1, max_length=1_000)]
+    customers: Annotated[
+        list[ImportedCustomer], Meta(min_length=1, max_length=limits.IMPORT_ITEMS_MAX)
+    ]
     integration_id: str | UnsetType = UNSET

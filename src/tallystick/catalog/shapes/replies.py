@@ -49,6 +49,38 @@ class TaskReply(TypedDict):
     taskId: str | None
 
 
+class ImportReply(TypedDict):
+    """An import that is done."""
+
+    taskId: str
+
+
+class RangeReply(TypedDict):
+    """From an instant to another."""
+
+    start: datetime
+    end: datetime
+
+
+class InvoiceReply(TypedDict):
+    """Amounts, which are nobody's: no money is computed."""
+
+    subTotal: int
+    total: int
+    billingPeriodRange: RangeReply
+
+
+class PreviewReply(TypedDict):
+    """What a subscription would be."""
+
+    immediateInvoice: InvoiceReply
+    recurringInvoice: InvoiceReply
+    billingPeriodRange: RangeReply
+    freeItems: list[Any]
+    hasScheduledUpdates: bool
+    isPlanDowngrade: None
+
+
 class ProductReply(TypedDict):
     """A product."""
 
@@ -256,6 +288,31 @@ class _Overrides(TypedDict, total=False):
     subscriptionEntitlements: list[ItemReply]
 
 
+class TargetReply(TypedDict):
+    """A plan or an add-on."""
+
+    id: str
+
+
+class AddonHeldReply(TypedDict):
+    """An add-on of a subscription and how many of it."""
+
+    id: str
+    quantity: int
+
+
+class FutureUpdateReply(TypedDict):
+    """What is scheduled for a subscription."""
+
+    subscriptionScheduleType: Literal[
+        "PLAN", "BILLING_PERIOD", "UNIT_AMOUNT", "PRICE_OVERRIDE", "ADDON", "COUPON",
+        "MIGRATE_TO_LATEST", "ADDITIONAL_META_DATA", "BILLING_INFO_METADATA",
+    ]  # fmt: skip
+    scheduleStatus: Literal["SCHEDULED"]
+    scheduledExecutionTime: datetime
+    targetPackage: TargetReply | None
+
+
 class SubscriptionReply(_Overrides):
     """A subscription; beside these it echoes its other terms."""
 
@@ -272,6 +329,8 @@ class SubscriptionReply(_Overrides):
     effectiveEndDate: datetime | None
     cancellationDate: datetime | None
     cancelReason: str | None
+    addons: list[AddonHeldReply]
+    futureUpdates: list[FutureUpdateReply]
     billingCycleAnchor: datetime
     currentBillingPeriodStart: datetime | None
     currentBillingPeriodEnd: datetime | None

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import UNSET, UnsetType
 
+from tallystick.catalog.shapes.addons import Quantity
 from tallystick.catalog.shapes.common import (
     Address,
     BillingPeriod,
@@ -34,7 +35,7 @@ class Addon(Shape, frozen=True, kw_only=True):
     """An add-on and how many of it."""
 
     id: str
-    quantity: int
+    quantity: Quantity
 
 
 class CouponStart(Shape, frozen=True, kw_only=True):

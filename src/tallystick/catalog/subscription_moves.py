@@ -1,0 +1,102 @@
+"""Who holds a subscription: handing it to another resource or another customer.
+
+Owns: ``subscription_tenures`` (who held it before, from when to when) and the instant since which
+it is held. Usage stays with whoever used; the new holder's periods go on where the former one's
+were, and count from the instant of the move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tallystick.catalog import customers, products
+from tallystick.catalog.changes import record_change
+from tallystick.catalog.subscription_rows import (
+    SELECT_OF_PRODUCT,
+    Subscription,
+    find_open,
+    of_row,
+    write,
+)
+from tallystick.clock import Instant
+from tallystick.errors import BadInput, Conflict
+from tallystick.store import Transaction
+
+ADD_TENURE = """
+INSERT INTO subscription_tenures (environment, subscription, customer, resource, from_at, until_at)
+VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (environment, subscription, from_at) DO NOTHING
+"""
+
+
+def transfer(
+    transaction: Transaction, environment: str, subscription: str, resource: str, now: Instant
+) -> Subscription:
+    """Hand a subscription to another resource of its customer.
+
+    Raises ``NotFound``, ``BadInput`` (it has ended, or is that resource's) and ``Conflict`` (the
+    resource has a subscription of that product).
+    """
+    found = find_open(transaction, environment, subscription, now)
+    if found.resource == resource:
+        raise BadInput(f"destinationResourceId: the subscription is that of {resource!r} already")
+    return _move(transaction, environment, found, found.customer, resource, now)
+
+
+def delegate(
+    transaction: Transaction, environment: str, subscription: str, customer: str, now: Instant
+) -> Subscription:
+    """Hand a subscription to another customer; who pays for it stays the same.
+
+    Raises ``NotFound``, ``BadInput`` (it has ended, the customer is archived, or has it already)
+    and ``Conflict`` (the customer has a subscription of that product).
+    """
+    found = find_open(transaction, environment, subscription, now)
+    customers.require_open(transaction, environment, customer)
+    if found.customer == customer:
+        raise BadInput(f"targetCustomerId: the subscription is that of {customer!r} already")
+    payer = found.body.get("payingCustomerId") or found.customer
+    found = replace(found, body=found.body | {"payingCustomerId": payer})
+    return _move(transaction, environment, found, customer, found.resource, now)
+
+
+def _move(
+    transaction: Transaction,
+    environment: str,
+    found: Subscription,
+    customer: str,
+    resource: str,
+    now: Instant,
+) -> Subscription:
+    _require_room(transaction, environment, found, customer, resource, now)
+    since = found.start if found.held_from is None else found.held_from
+    moved = replace(found, customer=customer, resource=resource)
+    if since < now:
+        # The first to hold it in an instant is whom its usage of that instant belongs to.
+        transaction.run(
+            ADD_TENURE, environment, found.id, found.customer, found.resource, since, now
+        )
+        moved = replace(moved, held_from=now, body=found.body | {"floor": now})
+    record_change(transaction, environment, found.customer, now)
+    return write(transaction, environment, moved, now)
+
+
+def _require_room(
+    transaction: Transaction,
+    environment: str,
+    found: Subscription,
+    customer: str,
+    resource: str,
+    now: Instant,
+) -> None:
+    """Raises ``Conflict`` where the new holder has one of a product that allows only one."""
+    product = products.stored(transaction, environment, found.product)
+    if product["multipleSubscriptions"]:
+        return
+    rows = transaction.all(SELECT_OF_PRODUCT, environment, customer, resource, found.product)
+    taken = [other.id for other in map(of_row, rows) if not other.ended(max(now, found.start))]
+    if taken:
+        raise Conflict(
+            f"{resource or customer!r} has subscription {taken[0]!r} of product {found.product!r}; "
+            "cancel that first"
+        )

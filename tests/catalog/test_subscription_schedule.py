@@ -1,0 +1,160 @@
+"""What is scheduled for a subscription: when it holds, how it shows, and calling it off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tallystick.errors import BadInput, NotFound
+from tests.catalog.building import Desk, at, limit, monthly
+
+PERIOD_END = "2026-02-10T12:00:00.000Z"
+
+
+def take(addon: str, quantity: int = 1) -> dict[str, Any]:
+    """An add-on as a subscription lists it."""
+    return {"id": addon, "quantity": quantity}
+
+
+@pytest.fixture
+def shop(shop: Desk) -> Desk:
+    """With an add-on and a greater plan."""
+    shop.add_addon("more", limit("calls", 20))
+    shop.add_plan("pro", monthly("calls", 500))
+    return shop
+
+
+def path_of(made: Any) -> str:
+    """Where a subscription is."""
+    return f"subscriptions/{made['id']}"
+
+
+def test_a_scheduled_change_holds_from_its_instant(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    change = {
+        "addons": [take("more")],
+        "entitlements": [limit("events", 7)],
+        "metadata": {"tier": "gold"},
+        "scheduleStrategy": "END_OF_BILLING_PERIOD",
+    }
+    told = shop.patch(path_of(made), change)
+    assert (told["addons"], told["metadata"]) == ([], {})
+    assert [
+        (one["subscriptionScheduleType"], one["scheduledExecutionTime"])
+        for one in told["futureUpdates"]
+    ] == [("ADDON", PERIOD_END), ("ADDITIONAL_META_DATA", PERIOD_END)]
+    assert (shop.limit_of("calls"), shop.limit_of("events")) == (100, 1000)
+    shop.move("2026-02-10T12:00:00")
+    later = shop.get(path_of(made))
+    assert (later["addons"], later["metadata"]) == ([take("more")], {"tier": "gold"})
+    assert later["futureUpdates"] == []
+    assert (shop.limit_of("calls"), shop.limit_of("events")) == (120, 7)
+
+
+def test_the_end_of_the_billing_month_of_a_yearly_subscription(shop: Desk) -> None:
+    made = shop.subscribe("basic", billingPeriod="ANNUALLY")
+    month, year = (
+        shop.patch(path_of(made), {"addons": [take("more")], "scheduleStrategy": strategy})
+        for strategy in ("END_OF_BILLING_MONTH", "END_OF_BILLING_PERIOD")
+    )
+    assert [one["scheduledExecutionTime"] for one in month["futureUpdates"]] == [PERIOD_END]
+    (only,) = year["futureUpdates"]  # a new schedule replaces the former
+    assert only["scheduledExecutionTime"] == "2027-01-10T12:00:00.000Z"
+
+
+def test_what_is_scheduled_can_be_called_off(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    shop.patch(
+        path_of(made), {"addons": [take("more")], "scheduleStrategy": "END_OF_BILLING_PERIOD"}
+    )
+    assert shop.delete(f"{path_of(made)}/future-update/schedule") == {"id": made["id"]}
+    shop.move("2026-02-11")
+    assert shop.limit_of("calls") == 100
+    with pytest.raises(NotFound) as refused:
+        shop.delete(f"{path_of(made)}/future-update/schedule")
+    assert refused.value.code == "FutureUpdateNotFound"
+
+
+def test_a_plan_that_follows_shows_and_can_be_called_off(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    follower = shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
+    (update,) = shop.get(path_of(made))["futureUpdates"]
+    assert update == {
+        "subscriptionScheduleType": "PLAN", "scheduleStatus": "SCHEDULED",
+        "scheduledExecutionTime": PERIOD_END, "targetPackage": {"id": "pro"},
+    }  # fmt: skip
+    shop.delete(f"{path_of(made)}/future-update/schedule")
+    shop.move("2026-03-01")
+    assert shop.limit_of("calls") == 100
+    assert shop.get(path_of(made))["status"] == "ACTIVE"
+    assert shop.get(path_of(follower))["status"] == "CANCELED"
+
+
+def test_a_migration_at_the_end_of_the_period(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    shop.move("2026-01-12")
+    shop.renew("basic", "NEW_CUSTOMERS", calls={"usageLimit": 300})
+    told = shop.post(
+        f"{path_of(made)}/migrate", {"subscriptionMigrationTime": "END_OF_BILLING_PERIOD"}
+    )
+    (update,) = told["futureUpdates"]
+    assert update["subscriptionScheduleType"] == "MIGRATE_TO_LATEST"
+    assert shop.limit_of("calls") == 100
+    shop.move("2026-02-10T12:00:00")
+    assert shop.limit_of("calls") == 300
+
+
+def test_a_changed_billing_period_resets_usage(shop: Desk) -> None:
+    made = shop.subscribe("basic", billingPeriod="MONTHLY")
+    shop.move("2026-01-20")
+    shop.patch(path_of(made), {"billingPeriod": "ANNUALLY"})
+    assert shop.counted_from("calls", "2026-01-21") == at("2026-01-20")
+    assert shop.counted_from("calls", "2026-01-15") == at("2026-01-10T12:00:00")
+
+
+def test_a_changed_billing_period_resets_nothing_where_the_product_never_does(shop: Desk) -> None:
+    shop.patch("products/main", {"usageResetCutoffRule": {"behavior": "NEVER_RESET"}})
+    made = shop.subscribe("basic", billingPeriod="MONTHLY")
+    shop.move("2026-01-20")
+    shop.patch(path_of(made), {"billingPeriod": "ANNUALLY"})
+    assert shop.counted_from("calls", "2026-01-21") == at("2026-01-10T12:00:00")
+
+
+def test_nothing_waits_for_a_payment(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    with pytest.raises(NotFound) as refused:
+        shop.delete(f"{path_of(made)}/future-update/pending-payment")
+    assert refused.value.code == "FutureUpdateNotFound"
+
+
+@pytest.mark.parametrize(
+    ("setting", "status"), [("END_OF_BILLING_PERIOD", "ACTIVE"), ("IMMEDIATE", "CANCELED")]
+)
+def test_who_cancels_without_a_time_gets_the_product_s(
+    shop: Desk, setting: str, status: str
+) -> None:
+    shop.patch("products/main", {"productSettings": {
+        "subscriptionCancellationTime": setting, "subscriptionEndSetup": "CANCEL_SUBSCRIPTION",
+        "subscriptionStartSetup": "PLAN_SELECTION",
+    }})  # fmt: skip
+    made = shop.subscribe("basic")
+    assert shop.post(f"{path_of(made)}/cancel")["status"] == status
+
+
+def test_a_trial_that_is_cancelled_ends_with_the_trial(shop: Desk) -> None:
+    trial = {"isTrial": True, "trialEndDate": "2026-01-20T00:00:00Z"}
+    made = shop.subscribe("basic", trialOverrideConfiguration=trial)
+    told = shop.post(f"{path_of(made)}/cancel", {"cancellationTime": "END_OF_BILLING_PERIOD"})
+    assert told["cancellationDate"] == "2026-01-20T00:00:00.000Z"
+
+
+def test_a_trial_cannot_end_in_the_past(shop: Desk) -> None:
+    trial = {"isTrial": True, "trialEndDate": "2026-01-20T00:00:00Z"}
+    made = shop.subscribe("basic", trialOverrideConfiguration=trial)
+    shop.move("2026-01-15")
+    with pytest.raises(BadInput) as refused:
+        shop.patch(path_of(made), {"trialEndDate": "2026-01-14T00:00:00Z"})
+    assert refused.value.code == "TrialMinDateError"
+    told = shop.patch(path_of(made), {"trialEndDate": "2026-02-14T00:00:00Z"})
+    assert told["trialEndDate"] == "2026-02-14T00:00:00.000Z"
