@@ -38,6 +38,9 @@ MARK = b"@@@@@@@@@@@@@@@@"
 TEMPLATE_EVENTS = 40_000
 """Events in all templates together: what repeats is only who sent what, never a key."""
 
+TEMPLATE_CHECKS = 20_000
+"""Checks that are asked in turn; as many as there are customers where all are to be asked."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -195,7 +198,8 @@ def check_request(plan: Plan, customer: str, feature: str = EVENT_FEATURE) -> by
 
 def _checks(plan: Plan) -> list[bytes]:
     customers = _customers(plan)
-    return [check_request(plan, next(customers)) for _ in range(20_000)]
+    count = plan.customers if plan.spread == "distinct" else TEMPLATE_CHECKS
+    return [check_request(plan, next(customers)) for _ in range(count)]
 
 
 # ------------------------------------------------------------------------------------- the wire
