@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallystick import limits
-from tallystick.clock import DAY, Clock, SystemClock, TestClock
+from tallystick.clock import DAY, HOUR, Clock, SystemClock, TestClock
 from tallystick.folder import DataFolder
 from tallystick.freshness import Freshness
 from tallystick.settings import Settings
@@ -159,6 +159,7 @@ def open_worker(settings: Settings) -> Iterator[Worker]:
             WorkerSettings(
                 data_folder=folder.path,
                 window_us=settings.dedupe_window_days * DAY,
+                future_us=settings.event_future_hours * HOUR,
                 engine_threads=settings.worker_threads,
                 engine_memory_mib=settings.worker_memory_mib,
             ),

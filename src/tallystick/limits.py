@@ -133,6 +133,20 @@ RECOUNT_CHANGES_MAX: Final = 100
 RECOUNT_ATTEMPTS_MAX: Final = 5
 """Attempts at one step of a recount before it is run with fewer others, and then set aside."""
 
+# --- objects -----------------------------------------------------------------------------------
+OBJECT_PIECE_BYTES: Final = 16 * MIB
+"""Decompressed bytes of an object that are cut into records at a time; two pieces wait at most."""
+OBJECT_TRIES_MAX: Final = 5
+"""How often a bucket that cannot be had is tried, each after a longer while, before others go on."""
+OBJECT_WAIT_SECONDS: Final = 0.01
+"""How long a step waits for what is being read, so that a fast disk need not be asked again."""
+REJECT_SHARE_MAX: Final = 0.1
+"""The share of bad records beyond which an object is stopped (default of a source's setting)."""
+REJECTS_FREE: Final = 100
+"""Bad records of an object that stop nothing, whatever their share."""
+RUN_IGNORED_SHOWN_MAX: Final = 100
+"""Names that are left alone which a run shows; it counts them all."""
+
 # --- archive -----------------------------------------------------------------------------------
 ARCHIVE_MERGE_FANOUT: Final = 32
 """Neighbouring files that are worth merging: a full step's events are then merged once, and a
@@ -158,6 +172,29 @@ EXPIRED_ROWS_PER_STEP: Final = 2_000
 """Rows that one transaction of upkeep deletes, so that nobody waits for it."""
 CHANGES_KEPT: Final = 100_000
 """Rows of ``changes`` kept; a cache that stands further back starts anew."""
+
+# --- objects -----------------------------------------------------------------------------------
+OBJECT_SETTLED_SECONDS: Final = 10
+"""How long a file of a watched folder must be unchanged before it is read."""
+OBJECT_RANGE_BYTES: Final = 8 * MIB
+"""Bytes of an object that one request asks for."""
+OBJECT_RANGES_AHEAD: Final = 2
+"""Ranges of one object that are asked for before they are needed, so that the wire is never idle."""
+OBJECT_CONNECT_SECONDS_MAX: Final = 5
+OBJECT_REQUEST_SECONDS_MAX: Final = 60
+"""How long one range may take, and how long one is tried for before the bucket is unavailable."""
+OBJECT_RETRIES_MAX: Final = 4
+"""How often a request is repeated at once when a bucket throttles, fails or is unreachable."""
+OBJECT_EXPANSION_MAX: Final = 500
+"""How many times its size a compressed object may become; gzip cannot exceed twice as much."""
+OBJECT_EXPANSION_FREE_BYTES: Final = 64 * MIB
+"""Decompressed bytes before the expansion is looked at: small objects of one repeated line are
+harmless."""
+OBJECT_WINDOW_BYTES_MAX: Final = 128 * MIB
+"""How far back a zstd frame may refer, which is what reading it takes of memory: what zstd itself
+allows unless asked for more."""
+SCHEDULE_SECONDS_MIN: Final = 60
+"""Shortest interval at which a source is looked at."""
 
 # --- reading -----------------------------------------------------------------------------------
 HISTORY_SERIES_MAX: Final = 1_000
@@ -233,6 +270,8 @@ assert SYNC_SECONDS_DEFAULT <= SYNC_SECONDS_MAX
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
 assert DEDUPE_WINDOW_DAYS_MIN <= DEDUPE_WINDOW_DAYS_DEFAULT
 assert RULES_CHANGES_FOLLOWED_MAX < CHANGES_KEPT, "who follows finds every change"
+assert OBJECT_CONNECT_SECONDS_MAX < OBJECT_REQUEST_SECONDS_MAX
+assert EVENT_BYTES_MAX < OBJECT_RANGE_BYTES, "a range holds whole records"
 assert QUERY_SECONDS_MAX * 4 <= REPLACED_FILE_SECONDS_KEPT
 assert DRAIN_REQUEST_SECONDS_MAX + DRAIN_UPKEEP_SECONDS_MAX < DRAIN_SECONDS_MAX
 assert RESTART_SECONDS_MIN < RESTART_SECONDS_MAX

@@ -95,7 +95,7 @@ def test_a_clock_that_was_ahead_for_a_moment_leaves_no_lie_behind(world: World) 
     assert shown(world) == right + 2 * DAY
     clock.time = right
     world.post("/api/v1/events", {"events": events(3)})
-    world.worker.fold._events_max = 1
+    world.worker.counting.events_max = 1
     world.post("/api/v1/events", {"events": events(3)})
     world.worker.fold.step()
     assert shown(world) <= right

@@ -59,7 +59,7 @@ def test_who_changes_rules_all_the_time_stops_nobodys_counting(
     sent = events(1_500)
     for start in range(0, 1_500, 50):
         world.post("/api/v1/events", {"events": sent[start : start + 50]})
-    world.worker.fold._events_max = 1_000
+    world.worker.counting.events_max = 1_000
     measuring = Measuring(monkeypatch, lambda: change_rules(world, "default", ""))
     assert world.worker.fold.step()
     assert measuring.events == [1_000] * 3 + [100] * 4
@@ -144,7 +144,7 @@ def test_the_counters_of_a_transaction_are_bounded_whatever_is_new(
     monkeypatch.setattr(limits, "STEP_COUNTERS_MAX", counters_max)
     monkeypatch.setattr(limits, "STEP_COUNTERS_TARGET", counters_max * 4 // 5)
     monkeypatch.setattr(limits, "STEP_EVENTS_MIN", 1)
-    world.worker.fold._events_max = 1_000
+    world.worker.counting.events_max = 1_000
     for event in (sent := events(200)):
         world.post("/api/v1/events", {"events": [event]})
     world.worker.drain()
@@ -160,7 +160,7 @@ def test_steps_grow_again_once_their_counters_are_known(
     monkeypatch.setattr(limits, "STEP_COUNTERS_TARGET", 60)
     monkeypatch.setattr(limits, "STEP_COUNTERS_MAX", 75)
     monkeypatch.setattr(limits, "STEP_EVENTS_MIN", 1)
-    world.worker.fold._events_max = 4
+    world.worker.counting.events_max = 4
     sent = [event | {"timestamp": "2026-01-20T11:00:00Z"} for event in events(400)]
     for event in sent:
         world.post("/api/v1/events", {"events": [event]})

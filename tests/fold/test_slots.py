@@ -30,7 +30,7 @@ def event(resource: int) -> dict[str, Any]:
 
 
 def kept(world: World) -> int:
-    slots = world.worker.fold._meterer._slots
+    slots = world.worker.counting._meterer._slots
     count = sum(len(of_one) for of_one in slots._customers.values())
     assert count == slots._count
     return count
@@ -58,7 +58,7 @@ def test_forgotten_slots_change_no_total(world: World, monkeypatch: pytest.Monke
 
 
 def test_a_step_that_did_not_take_all_that_waited_is_followed_at_once(world: World) -> None:
-    world.worker.fold._events_max = 1
+    world.worker.counting.events_max = 1
     for sent in events(2):
         world.post("/api/v1/events", {"events": [sent]})
     assert world.worker.paced_step()

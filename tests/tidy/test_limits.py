@@ -38,7 +38,7 @@ ELSEWHERE: Final = {
     ("core/periods.py", "_MONTH_MIN"): CALENDAR,
     ("core/periods.py", "_ORDINAL_MAX"): CALENDAR,
     ("fold/standing.py", "STANDING_MAX"): "what a step remembers, beside it",
-    ("fold/step.py", "KNOWN_CUSTOMERS_MAX"): "what a step remembers, beside it",
+    ("fold/counting.py", "KNOWN_CUSTOMERS_MAX"): "what a step remembers, beside it",
     ("fold/worker.py", "SCRATCH_STEPS"): "follows from the largest step",
     ("freshness.py", "_READS_MAX"): POLL,
     ("ingest/fields.py", "_PROBLEMS_OF_ITEM_MAX"): TEXT,

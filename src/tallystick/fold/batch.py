@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 from tallystick.inbox.inbox import InboxRequest
 from tallystick.keys.hashing import key_hash_sql
 
-_HI, _LO = key_hash_sql(("environment", "customer", "event_name", "key"))
+KEY_HASHES = key_hash_sql(("environment", "customer", "event_name", "key"))
+"""The key hash of an event (hi, lo) as SQL over its columns."""
+
+_HI, _LO = KEY_HASHES
 
 # What was taken, in the order of positions, with the hash of each event's key.
 CREATE_INCOMING = f"""

@@ -20,11 +20,12 @@ import duckdb
 
 from tallystick import limits
 from tallystick.archive.manifest import Kind, live_files
-from tallystick.clock import Clock
+from tallystick.clock import SECOND, Clock, SystemClock
 from tallystick.entitlements.rules import Rules
 from tallystick.errors import TryLater
 from tallystick.fold.attempts import Attempts
 from tallystick.fold.chores import Chore
+from tallystick.fold.counting import Counting
 from tallystick.fold.engine import open_engine
 from tallystick.fold.metering import Meterer
 from tallystick.fold.owner import Owner
@@ -36,6 +37,9 @@ from tallystick.fold.upkeep import Upkeep
 from tallystick.freshness import Freshness
 from tallystick.inbox.inbox import Inbox
 from tallystick.keys.key_set import KeySet
+from tallystick.objects.buckets import Bucket
+from tallystick.objects.importer import Importer
+from tallystick.objects.part import PartCounter
 from tallystick.store import Store
 
 SHARED_MEMORY: Final = Path("/dev/shm")
@@ -49,6 +53,7 @@ class WorkerSettings:
 
     data_folder: Path
     window_us: int
+    future_us: int = limits.FUTURE_SECONDS_MAX * SECOND
     engine_threads: int = 1
     engine_memory_mib: int = 768
 
@@ -80,11 +85,14 @@ class Worker:
         rules = Rules()
         recorder = Recorder(self._connection, folder, self.owner.epoch, self.owner.file_name)
         meterer = Meterer(self._connection, rules, self.uniques, self.owner)
+        self.counting = Counting(
+            state=state, owner=self.owner, meterer=meterer, recorder=recorder, keys=self.keys,
+            connection=self._connection, clock=clock, window_us=settings.window_us,
+        )  # fmt: skip
         self.fold = Fold(
-            state=state, inbox=inbox, owner=self.owner, meterer=meterer, recorder=recorder,
-            keys=self.keys, connection=self._connection,
-            attempts=self._attempts, freshness=freshness, clock=clock,
-            lines_file=self._scratch / "lines.ndjson", window_us=settings.window_us,
+            state=state, inbox=inbox, owner=self.owner, counting=self.counting,
+            connection=self._connection, attempts=self._attempts, freshness=freshness,
+            clock=clock, lines_file=self._scratch / "lines.ndjson",
         )  # fmt: skip
         inbox.resume_after(self.fold.position)
         self.reports = ReportArchiver(
@@ -95,9 +103,21 @@ class Worker:
             state=state, rules=rules, meterer=meterer, owner=self.owner,
             connection=self._connection, data_folder=folder, clock=clock,
         )  # fmt: skip
+        parts = PartCounter(
+            state=state, inbox=inbox, owner=self.owner, counting=self.counting,
+            connection=self._connection, clock=clock, rejects_folder=folder / "rejects",
+            opened=lambda url, job: Bucket.open(url, SystemClock(), job.access),
+            lines_file=self._scratch / "objects.lines", future_us=settings.future_us,
+        )  # fmt: skip
+        self.importer = Importer(
+            state=state, owner=self.owner, parts=parts, connection=self._connection, clock=clock,
+            data_folder=folder, window_us=settings.window_us,
+            opened=lambda url, job: Bucket.open(url, SystemClock(), job.access),
+        )  # fmt: skip
         self._chores = (
             Chore("archiving usage reports", lambda: self.reports.step()),
             Chore("recounting", lambda: self.recounts.step()),
+            Chore("importing objects", lambda: self.importer.step()),
         )
         self.upkeep = Upkeep(
             state=state, inbox_store=inbox.store, owner=self.owner, keys=self.keys,
@@ -138,6 +158,7 @@ class Worker:
         hurried = (
             self.fold.left_some
             or self.recounts.any_open
+            or self.importer.is_busy
             or self._attempts.suspects_after(self.fold.position)
         )
         if worked and not hurried:
@@ -156,11 +177,18 @@ class Worker:
 
     def drain(self) -> None:
         """Do all hot work there is, waiting for nothing (tests, moving a folder)."""
-        while self.fold.step() or self.reports.step(at_once=True) or self.recounts.step():
+        while (
+            self.fold.step()
+            or self.reports.step(at_once=True)
+            or self.recounts.step()
+            or self.importer.step()
+            or self.importer.is_busy
+        ):
             pass
 
     def close(self) -> None:
         """Let go of the engines and the scratch folder."""
+        self.importer.close()
         self.upkeep.close()
         self._connection.close()
         shutil.rmtree(self._scratch, ignore_errors=True)

@@ -57,6 +57,7 @@ SELECT max(position), sum(events), sum(length(body)) FROM
 
 REMOVE: Final = "DELETE FROM requests WHERE position <= ?"
 LIGHTEN: Final = "UPDATE backlog SET events = events - ?, bytes = bytes - ? WHERE id = 1"
+BETWEEN: Final = "SELECT 1 FROM requests WHERE position > ? AND position < ? LIMIT 1"
 RESUME: Final = "UPDATE backlog SET head = ? WHERE id = 1 AND head < ?"
 BACKLOG: Final = "SELECT events, bytes FROM backlog WHERE id = 1"
 STORED: Final = "SELECT coalesce(sum(events), 0), coalesce(sum(length(body)), 0) FROM requests"
@@ -172,6 +173,18 @@ class Inbox:
             )
             rows = transaction.all(TAKE, after, last)
         return [InboxRequest(*row) for row in rows]  # type: ignore[arg-type]
+
+    def reserve(self) -> int:
+        """Give out a position for what does not come through the inbox."""
+        with self.store.writing() as transaction:
+            position = _room(transaction)[0] + 1
+            transaction.run(GROW, position, 0, 0)
+        return position
+
+    def waits_between(self, after: int, before: int) -> bool:
+        """Whether a request waits at a position between these two."""
+        with self.store.reading() as transaction:
+            return transaction.one(BETWEEN, after, before) is not None
 
     def remove(self, through: int) -> None:
         """Drop the requests up to position ``through``, a bounded number in each transaction."""

@@ -15,6 +15,7 @@ from tallystick.ingest.fields import (
     read_dimensions,
     read_id,
     read_id_or_null,
+    read_item,
     read_items,
     read_string,
 )
@@ -25,11 +26,22 @@ _REQUIRED: Final = ("customerId", "eventName", "idempotencyKey")
 
 def accept_explained(body: bytes, now: Instant, future_us: int) -> list[dict[str, Any]]:
     """The events of a body, ready to be encoded; raises ``BadInput`` naming what is wrong."""
+    readers = _readers(now, future_us)
+    return read_items(body, "events", limits.EVENTS_PER_REQUEST_MAX, readers, _REQUIRED)
+
+
+def read_event(given: object, now: Instant, future_us: int) -> tuple[dict[str, Any], list[str]]:
+    """One event, given as a tree; and what is wrong with it, as ``.field: reason`` each."""
+    return read_item(given, "", _readers(now, future_us), _REQUIRED)
+
+
+def _readers(now: Instant, future_us: int) -> Readers:
+    """What reads each field of an event."""
 
     def read_timestamp(value: Any, _: str) -> str:
         return line_timestamp(instant_of(read_string(value), now, future_us))
 
-    readers: Readers = {
+    return {
         "customerId": read_id,
         "eventName": _read_event_name,
         "idempotencyKey": read_id,
@@ -37,7 +49,6 @@ def accept_explained(body: bytes, now: Instant, future_us: int) -> list[dict[str
         "resourceId": read_id_or_null,
         "timestamp": read_timestamp,
     }
-    return read_items(body, "events", limits.EVENTS_PER_REQUEST_MAX, readers, _REQUIRED)
 
 
 def _read_event_name(value: Any, _: str) -> str:

@@ -55,13 +55,42 @@ def read_items(
     check_size(body)
     items, bad = [], []
     for index, given in enumerate(_items(body, name, most)):
-        item, problems = _read(given, f"{name}[{index}]", readers, required)
+        item, problems = read_item(given, f"{name}[{index}]", readers, required)
         items.append(item)
         if problems:
             bad.append(problems)
     if bad:
         raise BadInput(_told(bad, name))
     return items
+
+
+def read_item(
+    given: Any, path: str, readers: Readers, required: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """The fields of an item that are not None, and what is wrong with it: path and reason."""
+    if isinstance(given, Unread):
+        return {}, [f"{path}: {given.reason}"]
+    if not isinstance(given, Members):
+        return {}, [f"{path}: expected object, got {kind_of(given)}"]
+    item: dict[str, Any] = {}
+    problems = [f"{at(path, name)}: is given more than once" for name in repeated_names(given)]
+    for name, value in given:
+        reader = readers.get(name)
+        if reader is None:
+            problems.append(f"{at(path, name)}: is not a known field")
+            continue
+        try:
+            kept = reader(value, f"{path}.{name}")
+        except Refused as refused:
+            problems += refused.problems
+        except ValueError as error:
+            problems.append(f"{path}.{name}: {error}")
+        else:
+            if kept is not None:
+                item[name] = kept
+    names = {name for name, _ in given}
+    problems += [f"{path}.{name}: is required" for name in required if name not in names]
+    return item, problems[:_PROBLEMS_OF_ITEM_MAX]
 
 
 def read_string(value: Any, _: str = "") -> str:
@@ -142,35 +171,6 @@ def _item_of_span(span: memoryview) -> Any:
         return parse_tree(bytes(span))
     except BadInput as error:
         return Unread(error.message.removeprefix("body: "))
-
-
-def _read(
-    given: Any, path: str, readers: Readers, required: Sequence[str]
-) -> tuple[dict[str, Any], list[str]]:
-    """The fields of an item, and what is wrong with it."""
-    if isinstance(given, Unread):
-        return {}, [f"{path}: {given.reason}"]
-    if not isinstance(given, Members):
-        return {}, [f"{path}: expected object, got {kind_of(given)}"]
-    item: dict[str, Any] = {}
-    problems = [f"{at(path, name)}: is given more than once" for name in repeated_names(given)]
-    for name, value in given:
-        reader = readers.get(name)
-        if reader is None:
-            problems.append(f"{at(path, name)}: is not a known field")
-            continue
-        try:
-            kept = reader(value, f"{path}.{name}")
-        except Refused as refused:
-            problems += refused.problems
-        except ValueError as error:
-            problems.append(f"{path}.{name}: {error}")
-        else:
-            if kept is not None:
-                item[name] = kept
-    names = {name for name, _ in given}
-    problems += [f"{path}.{name}: is required" for name in required if name not in names]
-    return item, problems[:_PROBLEMS_OF_ITEM_MAX]
 
 
 def _told(bad: list[list[str]], name: str) -> str:

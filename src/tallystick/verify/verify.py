@@ -33,12 +33,13 @@ _SNAPSHOT_TRIES: Final = 1_000
 FOLDED = "SELECT position FROM partitions WHERE partition = 0"
 ENVIRONMENTS = "SELECT environment FROM environments UNION SELECT environment FROM totals"
 TOTALS = """
-SELECT environment, accepted_reports, duplicate_reports, counted, duplicates, duplicates_expired,
-       quarantined, discarded
+SELECT environment, accepted_reports, accepted_objects, duplicate_reports, counted, duplicates,
+       duplicates_expired, quarantined, discarded, rejected
 FROM totals
 """
 REPORTS_WAITING = "SELECT environment, count(*) FROM reports_waiting GROUP BY environment"
 QUARANTINED = "SELECT environment, sum(events) FROM quarantine GROUP BY environment"
+REJECTED = "SELECT environment, sum(rejected) FROM objects GROUP BY environment"
 COUNT_ROWS = "SELECT environment, count(*) FROM ({relation}) GROUP BY environment"
 
 
@@ -47,12 +48,14 @@ class Totals:
     """What the state says of an environment."""
 
     accepted_reports: int = 0
+    accepted_objects: int = 0
     duplicate_reports: int = 0
     counted: int = 0
     duplicates: int = 0
     duplicates_expired: int = 0
     quarantined: int = 0
     discarded: int = 0
+    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +119,13 @@ def _folded(transaction: Transaction) -> int:
 
 
 def _ledger(session: Session, snapshot: Snapshot, record: Record) -> dict[str, EnvironmentReport]:
-    """Accepted = waiting + counted + duplicates + quarantined + discarded, each read where it is
-    kept."""
+    """Accepted = waiting + counted + duplicates + quarantined + discarded + rejected, each read where
+    it is kept."""
     transaction = snapshot.transaction
     totals = {cast("str", row[0]): Totals(*row[1:]) for row in transaction.all(TOTALS)}  # type: ignore[arg-type]
     reports_waiting = _by_environment(transaction, REPORTS_WAITING)
     quarantined = _by_environment(transaction, QUARANTINED)
+    rejected = _by_environment(transaction, REJECTED)
     counted = _rows(session, record.events_sql())
     logged = _rows(session, record.duplicates_sql())
     names = {cast("str", row[0]) for row in transaction.all(ENVIRONMENTS)}
@@ -129,12 +133,14 @@ def _ledger(session: Session, snapshot: Snapshot, record: Record) -> dict[str, E
     for name in names | snapshot.accepted.keys() | counted.keys() | logged.keys():
         total = totals.get(name, Totals())
         report = reports[name] = EnvironmentReport(name)
-        report.accepted = snapshot.accepted.get(name, 0) + total.accepted_reports
+        accepted = total.accepted_reports + total.accepted_objects
+        report.accepted = snapshot.accepted.get(name, 0) + accepted
         report.waiting = snapshot.waiting.get(name, 0) + reports_waiting.get(name, 0)
         report.counted = counted.get(name, 0)
         report.duplicates = logged.get(name, 0) + total.duplicates_expired + total.duplicate_reports
         report.quarantined = quarantined.get(name, 0)
         report.discarded = total.discarded
+        report.rejected = rejected.get(name, 0)
         _check_ledger(report, total)
         _check_backlog(report, snapshot)
     return reports
@@ -142,8 +148,8 @@ def _ledger(session: Session, snapshot: Snapshot, record: Record) -> dict[str, E
 
 def _check_ledger(report: EnvironmentReport, total: Totals) -> None:
     aside = report.quarantined + report.discarded
-    parts = report.waiting + report.counted + report.duplicates + aside
-    what = "accepted = waiting + counted + duplicates + quarantined + discarded"
+    parts = report.waiting + report.counted + report.duplicates + aside + report.rejected
+    what = "accepted = waiting + counted + duplicates + quarantined + discarded + rejected"
     report.expect(what, report.accepted, parts)
     report.expect("rows in the archive", total.counted, report.counted)
     report.expect(
@@ -152,6 +158,7 @@ def _check_ledger(report: EnvironmentReport, total: Totals) -> None:
         report.duplicates - total.duplicate_reports,
     )
     report.expect("events in quarantine", total.quarantined, report.quarantined)
+    report.expect("records that objects say were refused", total.rejected, report.rejected)
 
 
 def _check_backlog(report: EnvironmentReport, snapshot: Snapshot) -> None:

@@ -1,0 +1,1 @@
+"""Files of events in buckets and folders: found, read, and counted exactly once."""

@@ -1,0 +1,359 @@
+"""What is known of sources, runs and objects: rows, and what may become of them.
+
+Owns: the tables ``sources``, ``object_runs`` and ``objects``. A source is where objects come from; a
+run lists a source (or what an import names) and reads what is new; an object is one version of one
+file, and where reading it stands. That row moves in the transaction that counts what was read, so a
+crash repeats nothing and loses nothing.
+
+States of a run: ``queued``, ``running``, then ``succeeded``, ``partial`` (a record or an object was
+refused), ``failed`` (nothing could be listed) or ``stopped`` (somebody paused or removed its source).
+
+States of an object: ``queued``, ``reading``, then ``done``; ``failed`` (it cannot be read),
+``stopped`` (too many of its records are bad) and ``review`` (what came of it earlier may be older
+than keys are remembered) wait for a person; ``ignored`` is not named like anything that is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, cast
+
+import msgspec
+
+from tallystick.clock import Instant
+from tallystick.objects.cutting import Place
+from tallystick.objects.info import ObjectInfo
+from tallystick.store import Row, Transaction
+
+OPEN_STATES: Final = ("queued", "reading")
+
+ADD_RUN: Final = """
+INSERT INTO object_runs (id, environment, source, request, cause, state, queued_at)
+VALUES (?, ?, ?, ?, ?, 'queued', ?)
+"""
+
+_RUN_COLUMNS: Final = """
+    seq, id, environment, source, request, cause, state, reason, queued_at, started_at, ended_at,
+    listed, ignored, counted, duplicates, rejected, bytes
+"""
+
+# The run that is served: the one that began, else the one that waits for the longest.
+NEXT_RUN: Final = f"""
+SELECT {_RUN_COLUMNS} FROM object_runs WHERE ended_at IS NULL
+ORDER BY started_at IS NULL, seq LIMIT 1
+"""
+
+FIND_RUN: Final = f"SELECT {_RUN_COLUMNS} FROM object_runs WHERE id = ?"
+
+RUNS_OF: Final = f"""
+SELECT {_RUN_COLUMNS} FROM object_runs WHERE source = ? AND seq < ? ORDER BY seq DESC LIMIT ?
+"""
+
+WAITING_RUN: Final = """
+SELECT id FROM object_runs WHERE source = ? AND ended_at IS NULL ORDER BY seq LIMIT 1
+"""
+
+START_RUN: Final = "UPDATE object_runs SET state = 'running', started_at = ? WHERE seq = ?"
+LISTED: Final = "UPDATE object_runs SET listed = 1 WHERE seq = ?"
+IGNORE: Final = "UPDATE object_runs SET ignored = ignored + ? WHERE seq = ?"
+END_RUN: Final = """
+UPDATE object_runs SET state = ?, reason = ?, ended_at = ? WHERE seq = ? AND ended_at IS NULL
+"""
+
+ADD_TO_RUN: Final = """
+UPDATE object_runs SET counted = counted + ?, duplicates = duplicates + ?,
+                       rejected = rejected + ?, bytes = bytes + ?
+WHERE seq = ?
+"""
+
+ADD_OBJECT: Final = """
+INSERT INTO objects (scope, environment, url, key, version, size, modified_at, state, reason, run)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (scope, url, key, version) DO NOTHING
+"""
+
+_OBJECT_COLUMNS: Final = """
+    id, scope, environment, url, key, version, size, modified_at, state, reason, byte, line, skip,
+    records, counted, duplicates, rejected, attempts, run, ended_at
+"""
+
+NEXT_OBJECT: Final = f"""
+SELECT {_OBJECT_COLUMNS} FROM objects WHERE run = ? AND state IN ('queued', 'reading')
+ORDER BY state = 'queued', id LIMIT 1
+"""
+
+FIND_OBJECT: Final = f"SELECT {_OBJECT_COLUMNS} FROM objects WHERE id = ?"
+
+OBJECTS_OF_RUN: Final = f"SELECT {_OBJECT_COLUMNS} FROM objects WHERE run = ? ORDER BY id LIMIT ?"
+
+# Every version of these keys that a source has met.
+VERSIONS: Final = """
+SELECT key, version, state, ended_at, run FROM objects WHERE scope = ? AND url = ? AND key = ?
+"""
+
+# Whether the same bytes, whatever they were called, were read so long ago that their keys may be
+# forgotten.
+SAME_BYTES: Final = """
+SELECT key FROM objects
+WHERE environment = ? AND version = ? AND size = ? AND records > 0 AND ended_at < ? LIMIT 1
+"""
+
+# An earlier version of an object, whichever source met it, that was read so long ago.
+LONG_AGO: Final = """
+SELECT version FROM objects
+WHERE environment = ? AND url = ? AND key = ? AND records > 0 AND ended_at < ? LIMIT 1
+"""
+
+MOVE_OBJECT: Final = """
+UPDATE objects SET state = 'reading', byte = ?, line = ?, skip = ?, records = records + ?,
+                   counted = counted + ?, duplicates = duplicates + ?, rejected = rejected + ?,
+                   attempts = 0
+WHERE id = ?
+"""
+
+ATTEMPT: Final = "UPDATE objects SET state = 'reading', attempts = attempts + 1 WHERE id = ?"
+END_OBJECT: Final = "UPDATE objects SET state = ?, reason = ?, ended_at = ? WHERE id = ?"
+RETRY_OBJECT: Final = """
+UPDATE objects SET state = 'queued', reason = NULL, ended_at = NULL, byte = 0, line = 1, skip = 0,
+                   attempts = 0, run = ?
+WHERE id = ?
+"""
+TAKE_OVER: Final = """
+UPDATE objects SET run = ? WHERE scope = ? AND state IN ('queued', 'reading')
+"""
+
+OUTCOME: Final = """
+SELECT coalesce(sum(state IN ('failed', 'stopped', 'review')), 0), coalesce(sum(rejected), 0),
+       count(*)
+FROM objects WHERE run = ?
+"""
+
+# The ledger of promise 4, of what came in objects: what was read is accepted, by its own count.
+ADD_TOTALS: Final = """
+INSERT INTO totals (environment, accepted_objects, rejected) VALUES (?, ?, ?)
+ON CONFLICT (environment) DO UPDATE SET
+    accepted_objects = totals.accepted_objects + excluded.accepted_objects,
+    rejected = totals.rejected + excluded.rejected
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run, as stored. ``request`` is JSON: what an import names; '' for a source's."""
+
+    seq: int
+    id: str
+    environment: str
+    source: str | None
+    request: str
+    cause: str
+    state: str
+    reason: str | None
+    queued_at: int
+    started_at: int | None
+    ended_at: int | None
+    listed: int
+    ignored: int
+    counted: int
+    duplicates: int
+    rejected: int
+    bytes: int
+
+    @property
+    def scope(self) -> str:
+        """Whose ledger its objects are in: its source's, or its own."""
+        return self.source or self.id
+
+    def asked(self) -> dict[str, Any]:
+        """What an import names."""
+        return cast("dict[str, Any]", msgspec.json.decode(self.request)) if self.request else {}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """A version of a file, and where reading it stands."""
+
+    id: int
+    scope: str
+    environment: str
+    url: str
+    key: str
+    version: str
+    size: int
+    modified_at: int
+    state: str
+    reason: str | None
+    byte: int
+    line: int
+    skip: int
+    """Records behind the place that are done."""
+    records: int
+    counted: int
+    duplicates: int
+    rejected: int
+    attempts: int
+    run: int
+    ended_at: int | None
+
+    @property
+    def info(self) -> ObjectInfo:
+        """As it was listed."""
+        return ObjectInfo(self.key, self.version, self.size, Instant(self.modified_at))
+
+    @property
+    def place(self) -> Place:
+        """Where reading goes on."""
+        return Place(self.byte, self.line)
+
+    @property
+    def source_name(self) -> str:
+        """What the archive says about where an event came from."""
+        return f"{self.url}/{self.key}" if self.key else self.url
+
+
+class Progress(NamedTuple):
+    """What one step read of an object."""
+
+    place: Place
+    skip: int
+    records: int
+    counted: int
+    duplicates: int
+    rejected: int
+    bytes: int
+
+
+def add_run(
+    transaction: Transaction,
+    run: str,
+    environment: str,
+    source: str | None,
+    request: str,
+    cause: str,
+    now: Instant,
+) -> None:
+    """Queue a run. ``cause``: schedule, request, import or retry."""
+    transaction.run(ADD_RUN, run, environment, source, request, cause, now)
+
+
+def next_run(transaction: Transaction) -> Run | None:
+    """The run that is served now."""
+    row = transaction.one(NEXT_RUN)
+    return None if row is None else _run(row)
+
+
+def find_run(transaction: Transaction, run: str) -> Run | None:
+    """A run by its id."""
+    row = transaction.one(FIND_RUN, run)
+    return None if row is None else _run(row)
+
+
+def runs_of(transaction: Transaction, source: str, before: int, most: int) -> list[Run]:
+    """The runs of a source before a number, the newest first."""
+    return [_run(row) for row in transaction.all(RUNS_OF, source, before, most)]
+
+
+def waiting_run(transaction: Transaction, source: str) -> str | None:
+    """The run of a source that has not ended, if there is one."""
+    row = transaction.one(WAITING_RUN, source)
+    return None if row is None else str(row[0])
+
+
+def next_object(transaction: Transaction, run: Run) -> StoredObject | None:
+    """The object that a run reads now."""
+    row = transaction.one(NEXT_OBJECT, run.seq)
+    return None if row is None else _object(row)
+
+
+def find_object(transaction: Transaction, number: int) -> StoredObject | None:
+    """An object by its number."""
+    row = transaction.one(FIND_OBJECT, number)
+    return None if row is None else _object(row)
+
+
+def objects_of(transaction: Transaction, run: Run, most: int) -> list[StoredObject]:
+    """What a run met, in the order it was listed."""
+    return [_object(row) for row in transaction.all(OBJECTS_OF_RUN, run.seq, most)]
+
+
+def advance(transaction: Transaction, found: StoredObject, run: Run, done: Progress) -> None:
+    """Note what a step read of an object; in the transaction that counts it."""
+    counts = (done.counted, done.duplicates, done.rejected)
+    transaction.run(MOVE_OBJECT, *done.place, done.skip, done.records, *counts, found.id)
+    transaction.run(ADD_TO_RUN, *counts, done.bytes, run.seq)
+    transaction.run(ADD_TOTALS, found.environment, done.records, done.rejected)
+
+
+def end_object(
+    transaction: Transaction, found: StoredObject, state: str, reason: str | None, now: Instant
+) -> None:
+    """An object is not read any further."""
+    transaction.run(END_OBJECT, state, reason, now, found.id)
+
+
+def meet(
+    transaction: Transaction,
+    run: Run,
+    url: str,
+    listed: Sequence[ObjectInfo],
+    forgotten_before: int,
+) -> None:
+    """Take up what a listing shows and the ledger does not know yet.
+
+    ``forgotten_before``: what was read before this instant may come again and be counted again.
+    """
+    for info in listed:
+        known = transaction.all(VERSIONS, run.scope, url, info.key)
+        if any(row[1] == info.version for row in known):
+            continue
+        state, reason = _first_state(transaction, run, url, info, forgotten_before)
+        transaction.run(
+            ADD_OBJECT, run.scope, run.environment, url, info.key, info.version, info.size,
+            info.modified_at, state, reason, run.seq,
+        )  # fmt: skip
+
+
+def ignore(
+    transaction: Transaction, run: Run, url: str, listed: Iterable[tuple[ObjectInfo, str]]
+) -> None:
+    """Show names that are left alone, and why."""
+    for info, reason in listed:
+        transaction.run(
+            ADD_OBJECT, run.scope, run.environment, url, info.key, info.version, info.size,
+            info.modified_at, "ignored", reason, run.seq,
+        )  # fmt: skip
+
+
+def outcome(transaction: Transaction, run: Run) -> tuple[int, int, int]:
+    """Of a run: objects that wait for a person, records refused, objects met."""
+    row = transaction.one(OUTCOME, run.seq)
+    assert row is not None
+    return cast("tuple[int, int, int]", row)
+
+
+def _first_state(
+    transaction: Transaction, run: Run, url: str, info: ObjectInfo, forgotten_before: int
+) -> tuple[str, str | None]:
+    """Queued, unless reading it might count twice what was read too long ago."""
+    asked = (run.environment, url, info.key, forgotten_before)
+    if transaction.one(LONG_AGO, *asked) is not None:
+        return "review", (
+            "an earlier version was read longer ago than keys are remembered: what is in both would "
+            "be counted twice; retry it if all of it is new"
+        )
+    same = transaction.one(SAME_BYTES, run.environment, info.version, info.size, forgotten_before)
+    if same is not None and info.size:
+        return "review", (
+            f"the same bytes were read as {same[0]} longer ago than keys are remembered, and would be "
+            "counted twice"
+        )
+    return "queued", None
+
+
+def _run(row: Row) -> Run:
+    return Run(*row)  # type: ignore[arg-type]
+
+
+def _object(row: Row) -> StoredObject:
+    return StoredObject(*row)  # type: ignore[arg-type]

@@ -1,0 +1,241 @@
+"""Counts a part of an object, at the next position.
+
+Owns: one bounded step of an object: parse, wait for the position's turn, count, and what becomes of
+parts that fail. A part that cannot be counted is halved until the one record that cannot be is
+refused; so is one that ends the process, which its recorded attempts tell.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+
+from tallystick import limits
+from tallystick.archive.drafts import Drafts
+from tallystick.clock import Clock
+from tallystick.errors import TallystickError, TryLater
+from tallystick.failpoints import reach
+from tallystick.fold.counting import Counting, TooLarge, Written
+from tallystick.fold.owner import Owner
+from tallystick.inbox.inbox import Inbox
+from tallystick.objects import ledger
+from tallystick.objects.buckets import Bucket
+from tallystick.objects.errors import ObjectChanged, ObjectError, ObjectGone
+from tallystick.objects.feed import Ended
+from tallystick.objects.job import Job
+from tallystick.objects.ledger import Progress, Run
+from tallystick.objects.reader import ObjectReader, Part
+from tallystick.objects.records import Problem
+from tallystick.objects.rejects import Rejects
+from tallystick.objects.sent import Rejected, Rules, Sent
+from tallystick.store import Store, Transaction
+
+log = logging.getLogger("tallystick.objects")
+
+FATAL = (duckdb.FatalException, duckdb.InternalException, MemoryError)
+_PARTS = 16
+
+
+class PartCounter:
+    """Counts parts of objects into one state. Used by the thread that folds."""
+
+    def __init__(
+        self,
+        *,
+        state: Store,
+        inbox: Inbox,
+        owner: Owner,
+        counting: Counting,
+        connection: duckdb.DuckDBPyConnection,
+        clock: Clock,
+        rejects_folder: Path,
+        opened: Callable[[str, Job], Bucket],
+        lines_file: Path,
+        future_us: int,
+    ) -> None:
+        self._state = state
+        self._inbox = inbox
+        self._owner = owner
+        self._counting = counting
+        self._connection = connection
+        self._clock = clock
+        self._rejects_folder = rejects_folder
+        self._opened = opened
+        self._lines_file = lines_file
+        self._future_us = future_us
+        self._reserved: int | None = None
+
+    def step(self, run: Run, reader: ObjectReader) -> bool:
+        """Count the next part of an object, or end it; False when there was nothing to do yet."""
+        try:
+            part = reader.part(self._rows_max(reader))
+            if isinstance(part, Ended) and part.error is not None:
+                raise part.error
+        except (TryLater, OSError) as error:
+            self._wait_for(run, reader, error)
+            return True
+        except TallystickError as error:
+            self._fail(run, reader, error)
+            return True
+        if part is None:
+            return False
+        if isinstance(part, Ended):
+            self._end(reader, "done", None)
+            return True
+        if not self._has_turn():
+            return False
+        self._attempt(run, reader, part)
+        return True
+
+    def _rows_max(self, reader: ObjectReader) -> int:
+        """How many records the next part may have: fewer while a death is being isolated."""
+        deaths = reader.found.attempts
+        if not deaths:
+            return self._counting.events_max
+        return max(1, limits.STEP_EVENTS_MIN // _PARTS ** (deaths - 1))
+
+    def _has_turn(self) -> bool:
+        """Whether everything accepted before the position reserved for this part is folded."""
+        if self._reserved is None:
+            self._reserved = self._counting.barrier = self._inbox.reserve()
+        return not self._inbox.waits_between(self._counting.position, self._reserved)
+
+    def _attempt(self, run: Run, reader: ObjectReader, part: Part) -> None:
+        deaths = reader.found.attempts
+        if deaths > limits.STEP_ATTEMPTS_MAX and len(part.lines) == 1:
+            self._refuse(run, reader, part, "it ended the worker process each time it was counted")
+            return
+        with self._state.writing() as transaction:
+            self._owner.confirm(transaction)
+            transaction.run(ledger.ATTEMPT, reader.found.id)
+        try:
+            self._count(run, reader, part)
+        except TooLarge as error:
+            self._counting.shrink(error.events_max)
+        except ObjectError as error:
+            self._fail(run, reader, error)
+        except TallystickError:
+            raise
+        except Exception as error:
+            if isinstance(error, FATAL):
+                raise
+            self._halve(run, reader, part, error)
+        else:
+            reader.rows_max = min(2 * reader.rows_max, limits.STEP_EVENTS_MAX)
+
+    def _halve(self, run: Run, reader: ObjectReader, part: Part, error: Exception) -> None:
+        if len(part.lines) > 1:
+            reader.rows_max = len(part.lines) // 2
+            return
+        log.exception("a record of %s cannot be counted and is refused", reader.found.source_name)
+        self._refuse(run, reader, part, f"cannot be counted: {type(error).__name__}: {error}"[:500])
+
+    def _count(self, run: Run, reader: ObjectReader, part: Part) -> None:
+        found, now = reader.found, self._clock.now()
+        rules = Rules(reader.job.columns, now, self._future_us)
+        sent = Sent(self._connection, self._lines_file, rules, part.lines)
+        if len(part.lines):
+            part.read(sent)
+        rejected = sent.rejected + [_oversized(line) for line in part.oversized]
+        if len(sent.rejected) == len(part.lines):
+            self._pass(run, reader, part, rejected)
+            return
+        assert self._reserved is not None
+        batch, hi, lo = sent.incoming(
+            found.environment, self._reserved, found.source_name, found.info.modified_at
+        )
+        self._keep_rejects(run, reader, rejected)
+        reach("objects.before_files")
+
+        def also(transaction: Transaction, written: Written) -> None:
+            counted = written.counted.get(found.environment, 0)
+            duplicates = written.duplicates.get(found.environment, 0)
+            done = _progress(part, counted, duplicates, len(rejected))
+            ledger.advance(transaction, found, run, done)
+            reach("objects.before_commit")
+
+        with self._drafts() as drafts:
+            written = self._counting.write(batch, hi, lo, (now, now), drafts)
+            single = len(part.lines) == 1
+            done = self._counting.count(written, drafts, self._reserved, also, single=single)
+        reach("objects.after_commit")
+        self._counting.adopt(done)
+        self._free_turn()
+        self._passed(reader, part, len(rejected))
+
+    def _drafts(self) -> Drafts:
+        return self._counting.drafts()
+
+    def _refuse(self, run: Run, reader: ObjectReader, part: Part, reason: str) -> None:
+        rejected = [Rejected(int(line), [Problem("", reason)]) for line in part.lines]
+        self._pass(run, reader, part, rejected + [_oversized(line) for line in part.oversized])
+
+    def _pass(self, run: Run, reader: ObjectReader, part: Part, rejected: list[Rejected]) -> None:
+        """A part of which nothing is counted."""
+        self._keep_rejects(run, reader, rejected)
+        with self._state.writing() as transaction:
+            self._owner.confirm(transaction)
+            done = _progress(part, 0, 0, len(rejected))
+            ledger.advance(transaction, reader.found, run, done)
+        self._free_turn()
+        self._passed(reader, part, len(rejected))
+
+    def _passed(self, reader: ObjectReader, part: Part, rejected: int) -> None:
+        """After the commit: the reader goes on, unless too much of the object is bad."""
+        with self._state.reading() as transaction:
+            found = ledger.find_object(transaction, reader.found.id)
+        assert found is not None
+        reader.found = found
+        reader.passed(part)
+        share = reader.job.reject_share_max
+        if rejected and found.rejected > max(limits.REJECTS_FREE, share * found.records):
+            self._end(reader, "stopped", (
+                f"{found.rejected} of {found.records} records are bad, more than the share of "
+                f"{share:g}; mend it or raise rejectShareMax, and retry it"
+            ))  # fmt: skip
+
+    def _keep_rejects(self, run: Run, reader: ObjectReader, rejected: list[Rejected]) -> None:
+        if not rejected:
+            return
+        url = reader.job.rejects_url
+        bucket = None if url is None else self._opened(url, reader.job)
+        Rejects(self._rejects_folder, bucket).write(run, reader.found, rejected)
+        reach("objects.after_rejects")
+
+    def _free_turn(self) -> None:
+        """The reserved position is taken, or left as a gap that the fold passes over."""
+        self._reserved = self._counting.barrier = None
+
+    def _wait_for(self, run: Run, reader: ObjectReader, error: Exception) -> None:
+        """The bucket cannot be had: give it some tries, each after a longer while, then go on with
+        others; the next run of the source begins where this one stopped."""
+        if reader.tries < limits.OBJECT_TRIES_MAX:
+            reader.try_again()
+            raise error if isinstance(error, TryLater) else TryLater(str(error))
+        self._fail(run, reader, error)
+
+    def _fail(self, run: Run, reader: ObjectReader, error: Exception) -> None:
+        message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+        if isinstance(error, ObjectChanged | ObjectGone):
+            # Another version is another object; what was read of this one is counted.
+            message = f"{message}; what was read of it before is counted"
+        self._end(reader, "failed", message[:1000])
+
+    def _end(self, reader: ObjectReader, state: str, reason: str | None) -> None:
+        with self._state.writing() as transaction:
+            self._owner.confirm(transaction)
+            ledger.end_object(transaction, reader.found, state, reason, self._clock.now())
+        self._free_turn()
+        reader.give_up()
+
+
+def _oversized(line: int) -> Rejected:
+    return Rejected(line, [Problem("", f"is larger than {limits.EVENT_BYTES_MAX} bytes")])
+
+
+def _progress(part: Part, counted: int, duplicates: int, rejected: int) -> Progress:
+    records = len(part.lines) + len(part.oversized)
+    return Progress(part.place, part.skip, records, counted, duplicates, rejected, part.bytes)

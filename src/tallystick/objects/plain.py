@@ -1,0 +1,49 @@
+"""Which records are plain: told in SQL, by the thousand, without looking at each in Python.
+
+A plain record is one that ``records`` would accept, whose text is already what the archive keeps.
+Whatever is not plain is read again by ``records``, which accepts or refuses it; so this page may be
+too strict and never too lax. A test holds the two against each other.
+
+That no dimension has a name twice is looked at by ``sent``, over all records at once.
+
+Owns: the table ``sent``, whose columns are what a reader of a format makes of a piece.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tallystick import limits
+
+SENT_COLUMNS: Final = "customer, resource, event_name, key, stamp, dimensions"
+"""What a reader gives of each record, as text; missing is NULL. ``stamp`` is a timestamp as it was
+written, ``dimensions`` a JSON object."""
+
+_STRING: Final = r'"[^"\\\x00-\x1f]*"'
+_INTEGER: Final = "-?(?:0|[1-9][0-9]{0,14})"
+# Fractions that a double prints as they stand, at most 16 characters (``ingest.literals``).
+_FRACTION: Final = "-?(?:[1-9][0-9]{0,6}[.](?:[0-9]{0,6}[1-9])|0[.]0{0,3}[1-9](?:[0-9]{0,7}[1-9])?)"
+_SCALAR: Final = f"(?:{_STRING}|{_INTEGER}|{_FRACTION}|true|false|null)"
+_MEMBER: Final = f"{_STRING}:{_SCALAR}"
+_DIMENSIONS: Final = f"[{{](?:{_MEMBER}(?:,{_MEMBER})*)?[}}]"
+
+_DATE: Final = "[12][0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+_TIME: Final = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{1,6})?"
+_STAMP: Final = f"{_DATE}T{_TIME}(?:Z|[+]00:00)?"
+
+
+def _id(column: str) -> str:
+    """An id, a name or a key that needs no care."""
+    return f"{column} IS NOT NULL AND length({column}) BETWEEN 1 AND {limits.ID_CHARS_MAX}"
+
+
+# Whether a row of (SENT_COLUMNS) is plain. One parameter: the latest timestamp, in microseconds.
+IS_PLAIN: Final = f"""
+{_id("customer")} AND {_id("event_name")} AND {_id("key")} AND NOT starts_with(event_name, '$')
+AND (resource IS NULL OR length(resource) BETWEEN 1 AND {limits.ID_CHARS_MAX})
+AND (stamp IS NULL OR (
+    regexp_full_match(stamp, '{_STAMP}')
+    AND coalesce(try_cast(stamp AS TIMESTAMP) <= make_timestamp(?), false)
+))
+AND (dimensions IS NULL OR regexp_full_match(dimensions, '{_DIMENSIONS}'))
+"""
