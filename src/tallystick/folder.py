@@ -4,6 +4,7 @@
 
     DIR/state.db  DIR/inbox.db     the two databases
     DIR/archive/  DIR/keys/        immutable files, named by rows of state.db
+    DIR/rejects/                   records of objects that were refused, by run
     DIR/run/                       pid files, the freshness page, a socket; may be lost
     DIR/owner.lock                 held by the one owner (``process/owner.py``)
     DIR/test-clock                 where the test clock stands, if there is one
@@ -45,6 +46,11 @@ class DataFolder:
     def keys(self) -> Path:
         """Hashes of event keys and of UNIQUE values."""
         return self.path / "keys"
+
+    @property
+    def rejects(self) -> Path:
+        """What of objects could not be counted, and why: a folder for each run that had any."""
+        return self.path / "rejects"
 
     @property
     def run(self) -> Path:

@@ -17,6 +17,7 @@ from tallystick.api import (
     events,
     health,
     history,
+    sources,
     tally,
     usage,
 )
@@ -49,6 +50,7 @@ def all_routes(shared: SharedCounts) -> tuple[Route, ...]:
         *entitlements.ROUTES,
         *catalog.ROUTES,
         *health.routes(shared),
+        *sources.ROUTES,
         *tally.ROUTES,
         *docs_page.routes(lambda: openapi(routes)),
     )

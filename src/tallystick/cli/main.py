@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn, cast
 
-from tallystick.cli import keys, quarantine, servers, verify, version
+from tallystick.cli import imports, keys, quarantine, servers, sources, verify, version
 from tallystick.cli.common import EXIT_WRONG_USE, Run
 from tallystick.errors import TallystickError
 
@@ -50,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, dest="command"
     )
-    for module in (servers, keys, quarantine, verify, version):
+    for module in (servers, keys, imports, sources, quarantine, verify, version):
         module.add(commands)
     return parser

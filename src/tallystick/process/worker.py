@@ -11,8 +11,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from tallystick import limits
@@ -56,6 +56,28 @@ def run_worker(settings: Settings, link: Link | None, owner_descriptor: int | No
             # A long merge; nothing of it is named yet, and the next worker begins it anew.
             os._exit(code)
     return code
+
+
+@contextmanager
+def working(settings: Settings) -> Iterator[Callable[[], None]]:
+    """A worker in this process, which owns the folder: each call does one step of it, or waits a
+    moment when there is nothing to do. Upkeep goes on beside it."""
+    stop = threading.Event()
+    with open_worker(settings) as worker:
+        upkeep = threading.Thread(
+            target=_keep_up, args=(worker.upkeep_step, stop), name="upkeep", daemon=True
+        )
+        upkeep.start()
+
+        def step() -> None:
+            if not worker.step():
+                stop.wait(limits.IDLE_SECONDS_MIN)
+
+        try:
+            yield step
+        finally:
+            stop.set()
+            upkeep.join()
 
 
 def _count(step: Callable[[], bool], stop: threading.Event) -> int:

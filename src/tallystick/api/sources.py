@@ -1,0 +1,279 @@
+"""Object storage over HTTP: sources, their runs, and what became of each object."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from tallystick import limits
+from tallystick.api.http import QueryParam, Reply, Request, Route, Time
+from tallystick.clock import SystemClock
+from tallystick.objects import ledger, requests, sources, told
+from tallystick.objects.buckets import Bucket
+from tallystick.store import Transaction
+
+if TYPE_CHECKING:
+    from tallystick.app import Services
+
+
+class SourceBody(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A place with objects, and how they are read."""
+
+    url: str
+    schedule: dict[str, str] | None = None
+    pattern: str | None = None
+    columns: dict[str, str] | None = None
+    access: dict[str, str] | str | None = None
+    reject_share_max: float | None = None
+    rejects_url: str | None = None
+
+
+class SourceReply(msgspec.Struct, frozen=True, rename="camel"):
+    """A source."""
+
+    id: str
+    environment: str
+    url: str
+    schedule: dict[str, str]
+    pattern: str | None
+    columns: dict[str, str]
+    access: dict[str, str] | str
+    reject_share_max: float
+    rejects_url: str | None
+    paused: bool
+    created_at: Time
+    updated_at: Time
+    next_run_at: Time | None
+
+
+class ProgressReply(msgspec.Struct, frozen=True, rename="camel"):
+    """How far a run is; bytes are of objects as they are stored."""
+
+    bytes: int
+    bytes_total: int
+    objects: int
+    objects_total: int
+    listed: bool
+
+
+class ObjectReply(msgspec.Struct, frozen=True, rename="camel"):
+    """One version of a file, and what became of it."""
+
+    id: int
+    url: str
+    key: str
+    version: str
+    size: int
+    state: str
+    counted: int
+    duplicates: int
+    rejected: int
+    reason: str | None
+
+
+class RunReply(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A run of a source."""
+
+    id: str
+    source: str | None
+    environment: str
+    cause: str
+    state: str
+    reason: str | None
+    counted: int
+    duplicates: int
+    rejected: int
+    ignored: int
+    bytes: int
+    queued_at: Time
+    started_at: Time | None
+    ended_at: Time | None
+    progress: ProgressReply
+    rejects: str | None
+    objects: list[ObjectReply] = []
+
+
+class RunAsked(msgspec.Struct, frozen=True, rename="camel"):
+    """A run that is queued."""
+
+    run_id: str
+
+
+class FindingReply(msgspec.Struct, frozen=True, rename="camel"):
+    """One thing that was tried."""
+
+    step: str
+    good: bool
+    message: str
+    permission: str | None
+
+
+class CheckedReply(msgspec.Struct, frozen=True, rename="camel"):
+    """Whether a source can be listed and read."""
+
+    good: bool
+    findings: list[FindingReply]
+
+
+def add(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A new source."""
+    given = _given(request.read(SourceBody))
+    made = sources.add(transaction, request.environment, given, services.clock.now())
+    return Reply(told.source_told(made))
+
+
+def listing(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """The sources of the key's environment."""
+    found = sources.listed(transaction, request.environment)
+    return Reply([told.source_told(each) for each in found])
+
+
+def show(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """One source."""
+    return Reply(told.source_told(_found(transaction, request)))
+
+
+def remove(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A source that is looked at no more."""
+    found = _found(transaction, request)
+    sources.remove(transaction, found, services.clock.now())
+    return Reply(told.source_told(found))
+
+
+def pause(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A source that is not looked at until it is resumed."""
+    found = _found(transaction, request)
+    now = services.clock.now()
+    return Reply(told.source_told(sources.pause(transaction, found, paused=True, now=now)))
+
+
+def resume(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A source that is looked at again."""
+    found = _found(transaction, request)
+    now = services.clock.now()
+    return Reply(told.source_told(sources.pause(transaction, found, paused=False, now=now)))
+
+
+async def check(services: Services, request: Request) -> Reply:
+    """Whether a source can be listed and read, and what is missing."""
+    with services.state.reading() as transaction:
+        job = _found(transaction, request).job
+    bucket = Bucket.open(job.url, SystemClock(), job.access)
+    findings = await asyncio.to_thread(bucket.check)
+    replies = [
+        FindingReply(each.step, each.good, each.message, each.permission) for each in findings
+    ]
+    return Reply(CheckedReply(all(each.good for each in findings), replies))
+
+
+def run(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A run of a source, as soon as it is its turn."""
+    found = _found(transaction, request)
+    return Reply(RunAsked(requests.ask_run(transaction, found, services.clock.now())))
+
+
+def runs(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """The newest runs of a source, without their objects."""
+    found = _found(transaction, request)
+    most = request.query.integer("limit", 1, limits.PAGE_ITEMS_MAX) or limits.PAGE_ITEMS_DEFAULT
+    some = ledger.runs_of(transaction, found.id, 2**62, most)
+    rejects = services.folder.rejects
+    return Reply([
+        told.run_told(transaction, each, rejects, with_objects=False) for each in some
+    ])  # fmt: skip
+
+
+def show_run(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A run and its objects."""
+    found = requests.run_of(transaction, _found(transaction, request), request.args["runId"])
+    return Reply(told.run_told(transaction, found, services.folder.rejects))
+
+
+def retry(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A run that reads an object again."""
+    found, number = _found(transaction, request), request.args["objectId"]
+    wanted = int(number) if number.isascii() and number.isdigit() and len(number) < 19 else -1
+    asked = requests.ask_retry(transaction, found, wanted, services.clock.now())
+    return Reply(RunAsked(asked))
+
+
+def _found(transaction: Transaction, request: Request) -> sources.Source:
+    return sources.find(transaction, request.environment, request.args["id"])
+
+
+def _given(body: SourceBody) -> dict[str, Any]:
+    """What a person gave, without what was left out."""
+    stated = msgspec.to_builtins(body)
+    return {name: value for name, value in stated.items() if value is not None}
+
+
+_PATH: Final = "/tally/v1/sources"
+_TAG: Final = "Object storage"
+
+ROUTES: Final = (
+    Route(
+        method="POST", path=_PATH, handler=add, runs="write", status=201, tag=_TAG,
+        summary="Add a source", body=SourceBody, reply=SourceReply,
+        description="Objects below the URL are read on the schedule, each version once. "
+        "`schedule` is `{\"every\": \"15m\"}` or `{\"cron\": \"0 * * * *\", \"timeZone\": "
+        "\"Europe/Berlin\"}`, hourly without it. `check` tells whether it can be read.",
+    ),
+    Route(
+        method="GET", path=_PATH, handler=listing, tag=_TAG, summary="List sources",
+        description="Those of the key's environment, the oldest first.", reply=list[SourceReply],
+    ),
+    Route(
+        method="GET", path=_PATH + "/{id}", handler=show, tag=_TAG, summary="One source",
+        description="What is secret of its access is not told.", reply=SourceReply,
+    ),
+    Route(
+        method="DELETE", path=_PATH + "/{id}", handler=remove, runs="write", tag=_TAG,
+        summary="Remove a source", reply=SourceReply,
+        description="It is looked at no more; what came of it stays counted.",
+    ),
+    Route(
+        method="POST", path=_PATH + "/{id}/check", handler=check, runs="async", tag=_TAG,
+        summary="Check a source", reply=CheckedReply,
+        description="Tries to list and to read, and tells what is missing. Nothing is counted.",
+    ),
+    Route(
+        method="POST", path=_PATH + "/{id}/pause", handler=pause, runs="write", tag=_TAG,
+        summary="Pause a source", reply=SourceReply,
+        description="A run that is under way stops; it goes on where it was once resumed.",
+    ),
+    Route(
+        method="POST", path=_PATH + "/{id}/resume", handler=resume, runs="write", tag=_TAG,
+        summary="Resume a source", reply=SourceReply,
+        description="It is looked at again when its schedule says.",
+    ),
+    Route(
+        method="POST", path=_PATH + "/{id}/run", handler=run, runs="write", status=202, tag=_TAG,
+        summary="Look at a source now", reply=RunAsked,
+        description="Queues a run; while one waits or goes on already, that one is answered.",
+    ),
+    Route(
+        method="GET", path=_PATH + "/{id}/runs", handler=runs, tag=_TAG, summary="Runs of a source",
+        description="The newest first, without their objects.", reply=list[RunReply],
+        query=(
+            QueryParam(
+                "limit", "How many runs at most.",
+                schema={"type": "integer", "minimum": 1, "maximum": limits.PAGE_ITEMS_MAX,
+                        "default": limits.PAGE_ITEMS_DEFAULT},
+            ),
+        ),
+    ),
+    Route(
+        method="GET", path=_PATH + "/{id}/runs/{runId}", handler=show_run, tag=_TAG,
+        summary="One run", reply=RunReply,
+        description="How far it is and what became of each object. What a run with a final state "
+        "counted is in every check.",
+    ),
+    Route(
+        method="POST", path=_PATH + "/{id}/objects/{objectId}/retry", handler=retry, runs="write",
+        status=202, tag=_TAG, summary="Read an object again", reply=RunAsked,
+        description="One that failed, was stopped or is to be reviewed, from its beginning; what "
+        "of it was counted already is known by its keys.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,211 @@
+"""``tallystick import URL-or-path…``: files counted at once, whether a server runs or not.
+
+Without a server on the data folder this process is its owner until the run has ended; beside one,
+the server's worker does it, and this process shows how far it is. Exit code 1 when any record or
+object was refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tallystick.access import DEFAULT_ENVIRONMENT, add_environment
+from tallystick.cli.common import (
+    EXIT_FOUND_SOMETHING,
+    add_command,
+    add_folder_flags,
+    print_json,
+    print_table,
+    read_settings,
+)
+from tallystick.cli.progress import ProgressBar
+from tallystick.errors import BadInput, OperatorError
+from tallystick.folder import DataFolder
+from tallystick.settings import Settings
+
+if TYPE_CHECKING:
+    from tallystick.cli.common import Commands
+    from tallystick.store import Store
+
+_POLL_SECONDS: Final = 0.2
+ENDED: Final = ("succeeded", "partial", "failed", "stopped")
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands, "import", "Count the events of files: folders, files, s3:// and gs:// URLs.", _run
+    )
+    parser.add_argument("urls", nargs="+", metavar="URL-or-path", help="What to read, each once.")
+    parser.add_argument("--environment", default=DEFAULT_ENVIRONMENT, metavar="NAME")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="Read and judge every record; count nothing."
+    )
+    add_reading_flags(parser)
+    add_folder_flags(parser)
+
+
+def add_reading_flags(parser: argparse.ArgumentParser) -> None:
+    """How objects are read, for imports and sources alike."""
+    parser.add_argument("--pattern", metavar="GLOB", help="Read only keys that match, as *.jsonl.")
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="FIELD=COLUMN",
+        help="What a field is called in the files, as customerId=account_id; may be repeated.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--reject-share-max", type=float, metavar="SHARE",
+        help="Stop an object when more of its records are bad, from 0 to 1.",
+    )  # fmt: skip
+    parser.add_argument("--rejects-url", metavar="URL", help="Write refused records there.")
+    for flag, words in (
+        ("--endpoint", "Address of an S3-compatible store, or of an emulator."),
+        ("--region", "Region of the bucket."),
+        ("--key-id-variable", "Environment variable that holds the access key id."),
+        ("--secret-variable", "Environment variable that holds the secret access key."),
+        ("--service-account-file", "Key file of a GCS service account."),
+    ):
+        parser.add_argument(flag, metavar=flag[2:].upper().replace("-", "_"), help=words)
+
+
+def given_of(parsed: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the flags say, in the words of the API."""
+    columns = {}
+    for pair in parsed.column:
+        field, separator, column = pair.partition("=")
+        if not separator or not field or not column:
+            raise BadInput(f"--column {pair}: must be FIELD=COLUMN")
+        columns[field] = column
+    access = {
+        "endpoint": parsed.endpoint,
+        "region": parsed.region,
+        "keyId": _variable("--key-id-variable", parsed.key_id_variable),
+        "secret": _variable("--secret-variable", parsed.secret_variable),
+        "serviceAccountFile": parsed.service_account_file,
+    }
+    given = {
+        "pattern": parsed.pattern,
+        "columns": columns or None,
+        "access": {name: value for name, value in access.items() if value is not None} or None,
+        "rejectShareMax": parsed.reject_share_max,
+        "rejectsUrl": parsed.rejects_url,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def absolute(url: str) -> str:
+    """A path as the owner of the folder finds it, wherever it was started; URLs as they are."""
+    return url if "://" in url else str(Path(url).absolute())
+
+
+def follow(
+    state: Store, run: str, folder: DataFolder, bar: ProgressBar, step: Callable[[], None]
+) -> dict[str, Any]:
+    """Show a run until it has ended; returns it, as it is told. ``step`` waits, or works."""
+    from tallystick.objects import ledger
+    from tallystick.objects.told import progress_told, run_told
+
+    while True:
+        with state.reading() as transaction:
+            found = ledger.find_run(transaction, run)
+            assert found is not None
+            progress = progress_told(transaction, found)
+            bar.show(progress, found.counted + found.duplicates + found.rejected)
+            if found.state in ENDED:
+                bar.end()
+                return run_told(transaction, found, folder.rejects)
+        step()
+
+
+def tell(told: dict[str, Any], *, as_json: bool) -> int:
+    """Print a run that has ended; returns the exit code."""
+    if as_json:
+        print_json(told)
+    else:
+        rows = [
+            (each["key"], each["state"], each["counted"], each["duplicates"], each["rejected"],
+             each["reason"] or "")
+            for each in told["objects"]
+        ]  # fmt: skip
+        print_table(("OBJECT", "STATE", "COUNTED", "DUPLICATES", "REJECTED", "REASON"), rows)
+        print(
+            f"{told['state']}: {told['counted']:,} counted, {told['duplicates']:,} duplicates, "
+            f"{told['rejected']:,} rejected"
+        )
+        if told.get("rejects"):
+            print(f"what was rejected, and why: {told['rejects']}")
+    return 0 if told["state"] == "succeeded" else EXIT_FOUND_SOMETHING
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from tallystick.app import open_folder_clock, open_state
+    from tallystick.objects.requests import ask_import
+
+    settings = read_settings(parsed)
+    given = given_of(parsed) | {"urls": [absolute(url) for url in parsed.urls]}
+    if parsed.dry_run:
+        return _try_out(settings, given, as_json=parsed.json)
+    folder = DataFolder(settings.data_dir)
+    folder.prepare()
+    with closing(open_state(folder)) as state:
+        now = open_folder_clock(folder).now()
+        with state.writing() as transaction:
+            add_environment(transaction, parsed.environment, now)
+            run = ask_import(transaction, parsed.environment, given, now)
+        told = worked_off(settings, folder, state, run)
+    return tell(told, as_json=parsed.json)
+
+
+def worked_off(settings: Settings, folder: DataFolder, state: Store, run: str) -> dict[str, Any]:
+    """The run at its end, done by whoever owns the folder: a server, or else this process."""
+    from tallystick.process.owner import OwnerLock
+    from tallystick.process.worker import working
+
+    bar = ProgressBar()
+    try:
+        lock = OwnerLock.take(folder, wait_seconds=0)
+    except OperatorError:
+        return follow(state, run, folder, bar, lambda: time.sleep(_POLL_SECONDS))
+    try:
+        clock = "now" if folder.test_clock.exists() else None
+        own = replace(settings, test_clock=clock, worker_threads=os.cpu_count() or 1)
+        with working(own) as step:
+            return follow(state, run, folder, bar, step)
+    finally:
+        lock.release()
+
+
+def _try_out(settings: Settings, given: dict[str, Any], *, as_json: bool) -> int:
+    from tallystick.app import open_folder_clock
+    from tallystick.clock import HOUR
+    from tallystick.objects.trial import try_out
+
+    clock = open_folder_clock(DataFolder(settings.data_dir))
+    told = try_out(given, clock.now(), settings.event_future_hours * HOUR, ProgressBar())
+    if as_json:
+        print_json(told)
+    else:
+        rows = [
+            (each["key"], each["state"], each["records"], each["rejected"], each["reason"] or "")
+            for each in told["objects"]
+        ]
+        print_table(("OBJECT", "STATE", "RECORDS", "REJECTED", "REASON"), rows)
+        for reason, count in told["reasons"].items():
+            print(f"{count:>12,}  {reason}")
+        print(f"{told['good']:,} records would be counted, {told['rejected']:,} rejected")
+    return 0 if told["state"] == "succeeded" else EXIT_FOUND_SOMETHING
+
+
+def _variable(flag: str, name: str | None) -> str | None:
+    if name is None:
+        return None
+    value = os.environ.get(name)
+    if not value:
+        raise BadInput(f"{flag} {name}: there is no such environment variable")
+    return value
