@@ -46,6 +46,9 @@ class Services:
     inbox: Inbox
     arrivals: Gathering[Arrival, int]
     """The way into the inbox: an accepted request becomes its position."""
+    inbox_writer: GroupWriter
+    """The way into the inbox of requests with an ``Idempotency-Key``, each with its own
+    statements."""
     state_writer: GroupWriter
     reports: Gathering[Call, Measurements]
     """The way in for usage reports."""
@@ -63,6 +66,7 @@ class Services:
         """Finish what the writers have queued and close the stores."""
         self.arrivals.close()
         self.reports.close()
+        self.inbox_writer.close()
         self.state_writer.close()
         self.queries.close()
         self.inbox_store.close()
@@ -133,6 +137,7 @@ def open_services(settings: Settings) -> Services:
             name="inbox-commit",
             weigh=lambda arrival: 1 + len(arrival.body) // (16 * limits.KIB),
         ),
+        inbox_writer=GroupWriter(inbox_store, "inbox-writer"),
         state_writer=GroupWriter(state, "state-writer"),
         reports=Gathering(
             state, desk.count, name="reports-commit", weigh=lambda call: len(call.items)

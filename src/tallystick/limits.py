@@ -28,8 +28,9 @@ ERRORS_LISTED_MAX: Final = 20
 """Bad events named in one 400 answer."""
 FUTURE_SECONDS_MAX: Final = 24 * 3600
 """How far ahead of the clock a timestamp may be (default of a setting)."""
-EVENTS_AT_ONCE_BYTES_MAX: Final = 256 * KIB
-"""Larger bodies of events are validated on a thread, so that they do not hold up everyone else."""
+BODY_AT_ONCE_BYTES_MAX: Final = 256 * KIB
+"""Larger bodies of events and usage reports are validated on a thread, so that they do not hold up
+everyone else."""
 PAGE_ITEMS_MAX: Final = 100
 PAGE_ITEMS_DEFAULT: Final = 20
 IMPORT_ITEMS_MAX: Final = 1_000

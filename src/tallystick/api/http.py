@@ -49,8 +49,9 @@ Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 AccessKind = Literal["server", "client", "public"]
 """Who may call: server keys alone; client keys too; everyone, without a key."""
 Runs = Literal["read", "write", "query", "async"]
-"""``read``: on the event loop, in one snapshot; ``write``: in the state's group commit; ``query``:
-in a bounded pool of threads, in one snapshot; ``async``: an ``AsyncHandler`` on the event loop."""
+"""``read``: on the event loop, in one snapshot; ``write``: in the group commit of the route's
+store; ``query``: in a bounded pool of threads, in one snapshot; ``async``: an ``AsyncHandler`` on
+the event loop."""
 
 
 Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.ID_CHARS_MAX)]
@@ -231,7 +232,7 @@ AsyncHandler: TypeAlias = "Callable[[Services, Request], Awaitable[Reply]]"
 
 
 BodyReader: TypeAlias = "Callable[[Services, Request], object]"
-"""Makes ``Request.payload`` of ``Request.body``."""
+"""Makes ``Request.payload`` of ``Request.body``; of a large body on a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +250,9 @@ class Route:
     """One operation: where it is, who may call it, how it runs, and how it is documented.
 
     ``body`` is decoded before the handler runs, and before a write transaction begins: by
-    ``decode`` if there is one. An ``async`` handler reads ``Request.body`` itself. ``gathered``
-    does what a write's handler does, sharing its statements with other requests. ``reply`` is the
-    type of ``data`` (of one item of it for a ``page``, of the whole answer without ``envelope``).
+    ``decode`` if there is one. ``store`` is what a write changes. ``gathered`` does what a write's
+    handler does, sharing its statements with other requests. ``reply`` is the type of ``data`` (of
+    one item of it for a ``page``, of the whole answer without ``envelope``).
     """
 
     method: Method
@@ -262,6 +263,7 @@ class Route:
     tag: str
     access: AccessKind = "server"
     runs: Runs = "read"
+    store: Literal["state", "inbox"] = "state"
     body: Any = None
     decode: BodyReader | None = None
     gathered: AsyncHandler | None = None

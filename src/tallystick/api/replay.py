@@ -1,9 +1,11 @@
 """``Idempotency-Key``: the same request sent again gets the same answer.
 
-Owns: the table ``replies``. The answer is kept in the transaction that did the work, so both exist
-or neither; an error is not kept, because nothing was done. A key is one operation's (environment,
-method and path) and lasts ``limits.REPLAY_HOURS``. Events and usage items carry keys of their own
-besides (DESIGN 4).
+Owns: the table ``replies`` of either store. The answer is kept in the transaction that did the
+work, so both exist or neither: in state.db, or in inbox.db for events. An error is not kept,
+because nothing was done. A key is one operation's (environment, method and path) and lasts
+``limits.REPLAY_HOURS``. Who sends the same at the same moment, to whichever process, waits: writers
+are serialised, so the second finds the reply of the first. Events and usage items carry keys of
+their own besides (DESIGN 4).
 """
 
 from __future__ import annotations
