@@ -26,6 +26,7 @@ from tallystick.store.writer import GroupWriter
 if TYPE_CHECKING:
     from tallystick.api.gathering import Gathering
     from tallystick.archive.query import QueryEngine
+    from tallystick.catalog.entity_calls import EntityCalls
     from tallystick.entitlements.rules import Rules
     from tallystick.fold.attempts import Isolation
     from tallystick.fold.worker import Worker
@@ -52,6 +53,7 @@ class Services:
     state_writer: GroupWriter
     reports: Gathering[Call, Measurements]
     """The way in for usage reports."""
+    entity_calls: EntityCalls
     freshness: Freshness
     queries: QueryEngine
     rules: Callable[[], Rules]
@@ -115,6 +117,7 @@ def open_services(settings: Settings) -> Services:
     """Everything an API process works with; close it when it ends."""
     from tallystick.api.gathering import Gathering
     from tallystick.archive.query import QueryEngine
+    from tallystick.catalog.entity_calls import EntityCalls
     from tallystick.entitlements.rules import Rules
     from tallystick.inbox.inbox import Inbox
     from tallystick.usage.desk import ReportDesk
@@ -142,6 +145,7 @@ def open_services(settings: Settings) -> Services:
         reports=Gathering(
             state, desk.count, name="reports-commit", weigh=lambda call: len(call.items)
         ),
+        entity_calls=EntityCalls(settings.entity_calls_per_minute, SystemClock()),
         freshness=Freshness(folder.freshness),
         queries=QueryEngine(folder.path, memory_mib=settings.query_memory_mib),
         rules=rules,

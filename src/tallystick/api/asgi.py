@@ -25,6 +25,7 @@ from tallystick.api.http import (
     Request,
     Route,
     decode_body,
+    handled,
 )
 from tallystick.api.metrics import RouteCounts, SharedCounts
 from tallystick.api.queries import Queries
@@ -180,7 +181,7 @@ class Api:
         return await asyncio.to_thread(decode, self._services, request)
 
     async def _write(self, route: Route, request: Request, raw_path: bytes) -> Answer:
-        services, handler = self._services, cast("Handler", route.handler)
+        services = self._services
         writer = services.state_writer if route.store == "state" else services.inbox_writer
         if KEY_HEADER in request.headers:
             kept = writer.submit(
@@ -189,7 +190,7 @@ class Api:
             return await settled(kept)
         if route.gathered is not None:
             return answer(await route.gathered(services, request), route.status)
-        written = writer.submit(lambda transaction: handler(services, transaction, request))
+        written = writer.submit(lambda transaction: handled(services, route, transaction, request))
         return answer(await settled(written), route.status)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, Typ
 import msgspec
 
 from tallystick import limits
+from tallystick.catalog.entity_calls import Entity
 from tallystick.catalog.pages import Page
 from tallystick.clock import Instant, format_instant, parse_instant
 from tallystick.errors import BadInput
@@ -40,6 +41,7 @@ __all__ = [
     "Time",
     "decode_body",
     "freshness_headers",
+    "handled",
     "percent_decoded",
 ]
 
@@ -250,9 +252,10 @@ class Route:
     """One operation: where it is, who may call it, how it runs, and how it is documented.
 
     ``body`` is decoded before the handler runs, and before a write transaction begins: by
-    ``decode`` if there is one. ``store`` is what a write changes. ``gathered`` does what a write's
-    handler does, sharing its statements with other requests. ``reply`` is the type of ``data`` (of
-    one item of it for a ``page``, of the whole answer without ``envelope``).
+    ``decode`` if there is one. ``store`` is what a write changes, ``entity`` tells what it targets
+    where only so many changes a minute are let through. ``gathered`` does what a write's handler
+    does, sharing its statements with other requests. ``reply`` is the type of ``data`` (of one item
+    of it for a ``page``, of the whole answer without ``envelope``).
     """
 
     method: Method
@@ -266,6 +269,7 @@ class Route:
     store: Literal["state", "inbox"] = "state"
     body: Any = None
     decode: BodyReader | None = None
+    entity: Callable[[Request], Entity] | None = None
     gathered: AsyncHandler | None = None
     query: tuple[QueryParam, ...] = ()
     reply: Any = None
@@ -273,6 +277,13 @@ class Route:
     envelope: bool = True
     media_type: str = "application/json"
     status: int = 200
+
+
+def handled(services: Services, route: Route, transaction: Transaction, request: Request) -> Reply:
+    """What a write's handler does, unless what it targets was changed too often already."""
+    if route.entity is not None:
+        services.entity_calls.admit(transaction, request.environment, route.entity(request))
+    return cast("Handler", route.handler)(services, transaction, request)
 
 
 _HEX: Final = {
