@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tallystick import limits
 from tallystick.access import Access
 from tallystick.api.answers import Answer, answer, error_answer, unexpected_answer
-from tallystick.api.auth import KeyRing
+from tallystick.api.auth import KeyRing, carries_key
 from tallystick.api.bodies import Bodies, ClientGone, Receive
 from tallystick.api.http import (
     AsyncHandler,
@@ -155,7 +155,9 @@ class Api:
         return answer(reply, route.status)
 
     def _recent(self, route: Route, headers: Mapping[bytes, bytes]) -> Access | None:
-        return _NOBODY if route.access == "public" else self._keys.recent(headers, route.access)
+        if route.access == "public" or (route.access == "optional" and not carries_key(headers)):
+            return _NOBODY
+        return self._keys.recent(headers, route.access)
 
     def _authenticate(
         self, transaction: Transaction, route: Route, headers: Mapping[bytes, bytes]

@@ -48,8 +48,9 @@ __all__ = [
 T = TypeVar("T")
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-AccessKind = Literal["server", "client", "public"]
-"""Who may call: server keys alone; client keys too; everyone, without a key."""
+AccessKind = Literal["server", "client", "optional", "public"]
+"""Who may call: server keys alone; client keys too; everyone, and who sends a key may be told more;
+everyone, and keys are not looked at."""
 Runs = Literal["read", "write", "query", "async"]
 """``read``: on the event loop, in one snapshot; ``write``: in the group commit of the route's
 store; ``query``: in a bounded pool of threads, in one snapshot; ``async``: an ``AsyncHandler`` on
