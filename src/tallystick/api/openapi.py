@@ -58,7 +58,8 @@ _ERRORS_OF_ALL: Final = {
     "404": "What the path or the body names does not exist.",
     "409": "It contradicts what is stored, an id that exists already for one.",
     "413": "The body is too large.",
-    "429": "Too much waits already; nothing was stored. Repeat after `Retry-After` seconds.",
+    "429": "Too much waits already, or one subscription was changed too often; nothing was stored. "
+    "Repeat after `Retry-After` seconds.",
     "503": "The store cannot take it now; nothing was stored. Repeat after `Retry-After` seconds.",
 }
 
