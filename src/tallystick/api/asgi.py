@@ -25,7 +25,6 @@ from tallystick.api.http import (
     Request,
     Route,
     decode_body,
-    handled,
 )
 from tallystick.api.metrics import RouteCounts, SharedCounts
 from tallystick.api.queries import Queries
@@ -192,7 +191,7 @@ class Api:
             return await settled(kept)
         if route.gathered is not None:
             return answer(await route.gathered(services, request), route.status)
-        written = writer.submit(lambda transaction: handled(services, route, transaction, request))
+        written = writer.submit(lambda transaction: route.write(services, transaction, request))
         return answer(await settled(written), route.status)
 
 

@@ -41,7 +41,6 @@ __all__ = [
     "Time",
     "decode_body",
     "freshness_headers",
-    "handled",
     "percent_decoded",
 ]
 
@@ -279,12 +278,11 @@ class Route:
     media_type: str = "application/json"
     status: int = 200
 
-
-def handled(services: Services, route: Route, transaction: Transaction, request: Request) -> Reply:
-    """What a write's handler does, unless what it targets was changed too often already."""
-    if route.entity is not None:
-        services.entity_calls.admit(transaction, request.environment, route.entity(request))
-    return cast("Handler", route.handler)(services, transaction, request)
+    def write(self, services: Services, transaction: Transaction, request: Request) -> Reply:
+        """What a write's handler does, unless what it targets was changed too often already."""
+        if self.entity is not None:
+            services.entity_calls.admit(transaction, request.environment, self.entity(request))
+        return cast("Handler", self.handler)(services, transaction, request)
 
 
 _HEX: Final = {

@@ -17,7 +17,7 @@ import msgspec
 
 from tallystick import limits
 from tallystick.api.answers import Answer, Header, answer
-from tallystick.api.http import Request, Route, handled
+from tallystick.api.http import Request, Route
 from tallystick.clock import HOUR
 from tallystick.errors import BadInput
 from tallystick.store import Transaction
@@ -56,7 +56,7 @@ def answer_once(
     kept = transaction.one(FIND, *scope, now - limits.REPLAY_HOURS * HOUR)
     if kept is not None:
         return _again(digest, *cast("tuple[bytes, int, str, bytes]", kept))
-    answered = answer(handled(services, route, transaction, request), route.status)
+    answered = answer(route.write(services, transaction, request), route.status)
     headers = _headers_text(answered.headers)
     transaction.run(KEEP, *scope, digest, answered.status, headers, answered.body, now)
     return answered
