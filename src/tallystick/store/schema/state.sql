@@ -282,15 +282,18 @@ CREATE TABLE replies (
 
 CREATE INDEX replies_by_age ON replies (made_at);
 
--- Calls that target one entity (a subscription, a customer or its resource), for a minute.
+-- Calls that changed one entity (a subscription, a customer or its resource), for a minute. The
+-- oldest leave first, and are found without an index on their age.
 CREATE TABLE entity_calls (
+    seq         INTEGER PRIMARY KEY,
     environment TEXT    NOT NULL,
-    entity      TEXT    NOT NULL,
-    called_at   INTEGER NOT NULL,
-    real_at     INTEGER NOT NULL      -- by a clock that nobody stops: microseconds, monotonic
+    kind        TEXT    NOT NULL,     -- customer | subscription
+    id          TEXT    NOT NULL,
+    resource    TEXT    NOT NULL,     -- of a customer, '' for the customer itself
+    real_at     INTEGER NOT NULL      -- by the machine's clock, which no test clock stops
 );
 
-CREATE INDEX entity_calls_of ON entity_calls (environment, entity);
+CREATE INDEX entity_calls_of ON entity_calls (environment, kind, id, resource, real_at);
 
 -- Customers with at least one archived event or usage report: only they can need a recount.
 CREATE TABLE archived_customers (
