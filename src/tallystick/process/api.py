@@ -18,7 +18,7 @@ from tallystick.api.routes import build_app
 from tallystick.app import open_services
 from tallystick.process.link import Link
 from tallystick.process.listener import bind, url_of
-from tallystick.process.wire import GatheringProtocol
+from tallystick.process.wire import Protocol
 from tallystick.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def _config(api: Api) -> uvicorn.Config:
     return uvicorn.Config(
         cast("Any", api),  # uvicorn's own types for scopes are narrower than what it sends
         loop="uvloop",
-        http=GatheringProtocol,
+        http=Protocol,
         ws="none",
         lifespan="off",
         access_log=False,
