@@ -24,7 +24,7 @@ from tallystick.settings import Settings
 log = logging.getLogger(__name__)
 
 # The objects of the requests in flight alone are more than Python's usual 700: it would look
-# through them again and again, and find nothing to free, for a twentieth of this process's time.
+# through them again and again, and hardly ever find anything to free.
 _NEW_OBJECTS_UNTIL_COLLECTED = 20_000
 
 
