@@ -97,7 +97,7 @@ STEP_EVENTS_MAX: Final = 100_000
 STEP_BYTES_MAX: Final = 32 * MIB
 """Bytes of inbox rows in one step; at least one row always fits."""
 STEP_COUNTERS_TARGET: Final = 30_000
-"""Standing counters one step aims to write, 3.3 us each, so that its transaction stays short."""
+"""Standing counters one step aims to write, some 2 us each, so that its transaction stays short."""
 STEP_COUNTERS_MAX: Final = 37_500
 """What would write more is folded in smaller steps, down to one request."""
 STEP_NEW_COUNTER_WEIGHT: Final = 7

@@ -29,7 +29,8 @@ from tests.simulation.world import METERS, World
 MONTHS = ("2025-11", "2025-12", "2026-01")
 
 TOTALS = """
-SELECT customer, resource, feature, period_start, count, sum, minimum, maximum FROM counters
+SELECT customer, resource, feature, period_start, count, sum, minimum, maximum
+FROM counters JOIN counter_parts USING (id)
 JOIN features ON features.id = feature AND features.generation = counters.generation
 ORDER BY 1, 2, 3, 4
 """

@@ -11,7 +11,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    TypeVar,
+    cast,
+)
 
 import msgspec
 
@@ -202,8 +212,7 @@ class Raw:
     media_type: str = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """``data`` is answered as ``{"data": …}``, a ``Page`` with its cursors, a ``Raw`` as it is.
 
     ``status`` None is the route's own.
@@ -211,7 +220,7 @@ class Reply:
 
     data: object
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 def freshness_headers(fresh: Fresh, pending: Instant | None = None) -> Mapping[str, str]:
