@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from stigg import BadRequestError, ConflictError, NotFoundError
+from stigg import BadRequestError, ConflictError, InternalServerError, NotFoundError
 
 from tests.conformance.building import (
     check,
@@ -224,8 +224,6 @@ def test_an_id_that_is_taken_is_a_conflict_and_changes_nothing(stigg: Any) -> No
 
 
 def test_money_of_customers_is_not_there(stigg: Any) -> None:
-    from stigg import InternalServerError
-
     customer(stigg)
     for call in (
         lambda: stigg.v1.customers.list_invoices("acme"),
