@@ -127,11 +127,33 @@ def use(
     return stigg.v2.usage.report(usages=[item]).data.usages[0].current_usage
 
 
+def retrieved(stigg: Any, found: Any) -> Any:
+    """A subscription as it is now."""
+    return stigg.v1.subscriptions.retrieve(found.id).data
+
+
+def statuses(stigg: Any, customer: str = "acme") -> dict[str, str]:
+    """The status of each of a customer's subscriptions, by plan."""
+    return {one.plan_id: one.status for one in stigg.v1.subscriptions.list(customer_id=customer)}
+
+
+def extra(quantity: int, id: str = "extra") -> Any:
+    """An add-on as a subscription lists it."""
+    return {"id": id, "quantity": quantity}
+
+
 def later(site: Site, **span: float) -> datetime:
     """Let a span pass (``days=1``), and tell what time it is then."""
     then = time_of(site) + timedelta(**span)
     site.move(then.isoformat())
     return then
+
+
+def at_the_end_of(site: Site, found: Any) -> datetime:
+    """Let the billing period of a subscription end, and tell when that is."""
+    end: datetime = found.current_billing_period_end
+    site.move(end.isoformat())
+    return end
 
 
 def time_of(site: Site) -> datetime:

@@ -225,10 +225,9 @@ def test_an_id_that_is_taken_is_a_conflict_and_changes_nothing(stigg: Any) -> No
 
 def test_money_of_customers_is_not_there(stigg: Any) -> None:
     customer(stigg)
-    for call in (
-        lambda: stigg.v1.customers.list_invoices("acme"),
-        lambda: stigg.v1.customers.payment_method.detach("acme"),
-        lambda: stigg.v1.customers.integrations.list("acme"),
-    ):
-        with refused(InternalServerError, "NotImplemented"):
-            call()
+    with refused(InternalServerError, "NotImplemented"):
+        stigg.v1.customers.list_invoices("acme")
+    with refused(InternalServerError, "NotImplemented"):
+        stigg.v1.customers.payment_method.detach("acme")
+    with refused(InternalServerError, "NotImplemented"):
+        stigg.v1.customers.integrations.list("acme")
