@@ -224,6 +224,36 @@ def test_a_scheduled_plan_change_shows_happens_and_may_be_called_off(
     assert retrieved(stigg, found).status == "CANCELED"
 
 
+def test_c07_whatever_end_is_asked_for_the_plan_that_follows_takes_over(
+    stigg: Any, site: Site
+) -> None:
+    shop(stigg, up_to(10))
+    plan(stigg, "pro", up_to(20))
+    plan(stigg, "max", up_to(30))
+    found = subscription(stigg)
+    schedule: Any = {"schedule_strategy": "END_OF_BILLING_PERIOD"}
+    subscription(stigg, "pro", **schedule)
+    subscription(stigg, "max", **schedule)
+    end = found.current_billing_period_end
+    kept = stigg.v1.subscriptions.update(found.id, cancellation_date=None).data
+    assert (kept.end_date, [one.target_package.id for one in kept.future_updates]) == (
+        end, ["max"],
+    )  # fmt: skip
+    at_the_end_of(site, found)
+    assert statuses(stigg) == {"basic": "CANCELED", "pro": "CANCELED", "max": "ACTIVE"}
+    assert check(stigg).usage_limit == 30
+
+
+def test_a_plan_change_is_not_undone_by_cancelling_it_at_once(stigg: Any) -> None:
+    shop(stigg)
+    plan(stigg, "pro", up_to(1000))
+    subscription(stigg)
+    changed = subscription(stigg, "pro")
+    stigg.v1.subscriptions.cancel(changed.id, cancellation_time="IMMEDIATE")
+    assert set(statuses(stigg).values()) == {"CANCELED"}
+    assert check(stigg).access_denied_reason == "NoActiveSubscription"
+
+
 @pytest.mark.parametrize("when", ["IMMEDIATE", "END_OF_BILLING_PERIOD"])
 def test_migration_moves_to_the_newest_version(stigg: Any, site: Site, when: str) -> None:
     shop(stigg)
