@@ -184,6 +184,11 @@ def created(s: Scene, **about: Any) -> Call:
     return lambda: s.v1.features.create_feature(**stated)
 
 
+def on_trial(s: Scene, duration: float, units: str) -> Call:
+    trial = {"duration": duration, "units": units}
+    return lambda: draft(s.stigg, "new", default_trial_config=trial)
+
+
 MISFIT: Final = {"reset_period": "DAY", "monthly_reset_period_configuration": {
     "according_to": "StartOfTheMonth"}}  # fmt: skip
 
@@ -370,6 +375,9 @@ def in_the_catalog(s: Scene) -> dict[str, Call]:
         "publish an empty draft": lambda: v1.addons.publish(
             "empty", migration_type="ALL_CUSTOMERS"
         ),
+        "a trial of no time": on_trial(s, 0, "DAY"),
+        "a trial of half a month": on_trial(s, 0.5, "MONTH"),
+        "a trial for ages": on_trial(s, 10**9, "MONTH"),
         "a plan that begins archived": lambda: draft(stigg, "new", status="ARCHIVED"),
         "an add-on that is in the way": lambda: v1.addons.archive("extra"),
         "a plan of another product as parent": lambda: draft(

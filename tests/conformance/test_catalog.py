@@ -141,6 +141,18 @@ def test_an_archived_product_sells_nothing_until_it_is_open_again(stigg: Any) ->
     assert subscription(stigg, "basic", "late").status == "ACTIVE"
 
 
+def test_a_product_is_not_opened_again_while_it_grants_what_is_archived(stigg: Any) -> None:
+    shop(stigg)
+    stigg.v1.products.archive_product("main")
+    stigg.v1.features.archive_feature("calls")
+    with refused(BadRequestError, "EntityIsArchivedError"):
+        stigg.v1.products.unarchive_product("main")
+    assert stigg.v1.plans.retrieve("basic").data.status == "ARCHIVED"
+    assert [one.status for one in stigg.v1.products.list_products()] == ["ARCHIVED"]
+    stigg.v1.features.unarchive_feature("calls")
+    assert stigg.v1.products.unarchive_product("main").data.status == "PUBLISHED"
+
+
 def test_a_product_with_subscriptions_keeps_how_many_there_may_be(stigg: Any) -> None:
     shop(stigg)
     subscription(stigg)

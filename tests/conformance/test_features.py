@@ -55,6 +55,20 @@ def test_an_enum_feature_has_its_values(stigg: Any) -> None:
     assert stigg.v1.features.retrieve_feature("region").data == changed
 
 
+def test_a_value_that_is_promoted_stays(stigg: Any) -> None:
+    choice(stigg, "region", ("us", "eu"))
+    customer(stigg)
+    promotion: Any = {"feature_id": "region", "period": "1 week", "enum_values": ["us"]}
+    stigg.v1.customers.promotional_entitlements.create("acme", promotional_entitlements=[promotion])
+    less: Any = [{"value": "eu", "display_name": "EU"}]
+    with refused(BadRequestError, "BadUserInput"):
+        stigg.v1.features.update_feature("region", enum_configuration=less)
+    assert check(stigg, "region", requested_values=["us"]).is_granted
+    stigg.v1.customers.promotional_entitlements.revoke("region", id="acme")
+    changed = stigg.v1.features.update_feature("region", enum_configuration=less).data
+    assert [one.value for one in changed.enum_configuration] == ["eu"]
+
+
 @pytest.mark.parametrize("meter_type", ["INCREMENTAL", "FLUCTUATING", "None"])
 def test_a_number_is_metered_or_a_configuration(stigg: Any, meter_type: str) -> None:
     about: Any = {"feature_units": "call", "feature_units_plural": "calls", "metadata": {"a": "b"}}
