@@ -35,6 +35,8 @@ PAGE_ITEMS_MAX: Final = 100
 PAGE_ITEMS_DEFAULT: Final = 20
 IMPORT_ITEMS_MAX: Final = 1_000
 """Customers or subscriptions that one request brings in."""
+TRIAL_DURATION_MAX: Final = 1_000
+"""Days or months that the trial of a plan lasts at most."""
 API_KEY_CHARS_MIN: Final = 16
 API_KEYS_CACHED_MAX: Final = 10_000
 """Keys that one thread remembers; beyond it it forgets them all."""

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from stigg import AsyncStigg, Stigg
+from stigg import AsyncStigg, DefaultAsyncHttpxClient, DefaultHttpxClient, Stigg
 
 from tallystick import access
 from tallystick.app import open_services
@@ -98,6 +98,19 @@ class Clients:
         client = Stigg(**about) if self._kind == "sync" else AsyncStigg(**about)
         self._open.append(client)
         return client if self._kind == "sync" else Driven(client, self._runner)
+
+    def watched(self, key: str, see: Callable[[httpx.Response], object], **settings: Any) -> Any:
+        """The same as ``of``; ``see`` is shown every response, and with it what was sent."""
+
+        async def seen(response: httpx.Response) -> None:
+            see(response)
+
+        http: DefaultHttpxClient | DefaultAsyncHttpxClient
+        if self._kind == "sync":
+            http = DefaultHttpxClient(event_hooks={"response": [see]})
+        else:
+            http = DefaultAsyncHttpxClient(event_hooks={"response": [seen]})
+        return self.of(key, http_client=http, **settings)
 
 
 class Site:
