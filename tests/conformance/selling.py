@@ -136,7 +136,8 @@ class Shop:
     def plan(self, name: str, *entitlements: dict[str, Any], **more: Any) -> str:
         """A published plan, of the product ``main`` unless it says otherwise."""
         self.v1.plans.create(id=name, display_name=name, **({"product_id": "main"} | more))
-        self.v1.plans.entitlements.create(name, entitlements=list(entitlements))
+        if entitlements:  # the SDK wants one at least
+            self.v1.plans.entitlements.create(name, entitlements=list(entitlements))
         self.v1.plans.publish(name, migration_type="NEW_CUSTOMERS")
         return name
 
