@@ -145,6 +145,11 @@ def test_an_override_of_a_subscription_stands_for_the_plan_s(shop: Shop) -> None
     shop.v1.subscriptions.update(name, entitlements=[unlimited("seats"), hard("logins", 2)])
     assert shop.check("seats", requested_usage=10**9).has_unlimited_usage
     assert shop.limit("logins") == 2  # which the plan does not grant at all
+    weekly = hard("seats", 9, **resetting("WEEK", "EveryMonday"))
+    shop.v1.subscriptions.update(name, entitlements=[weekly])
+    told = shop.check("seats")
+    assert (told.usage_limit, told.reset_period) == (9, "WEEK")
+    assert told.usage_period_start.weekday() == 0
     shop.v1.subscriptions.update(name, entitlements=[])
     assert (shop.limit(), shop.reason("logins")) == (10, "NoFeatureEntitlementInSubscription")
 

@@ -105,6 +105,18 @@ def test_the_six_aggregations(metered: Metered) -> None:
     }  # fmt: skip
 
 
+def test_a_number_and_its_text_are_one_value(metered: Metered) -> None:
+    """4.7: of UNIQUE and of tags; a number is written canonically, a text stays as it is."""
+    metered.shop.metered("values", "UNIQUE", "x")
+    metered.sell()
+    for value in (1, 1.0, "1", "1.0", True, "true", 12345678901234567890):
+        metered.shop.send(event(dimensions={"x": value}))
+    assert metered.used() == {"values": 4}
+    told = metered.shop.history("values", start_date=moment("2026-01-20"), group_by="x")
+    tags = [tag.value for series in told.series for tag in series.tags]
+    assert tags == ["1", "1.0", "12345678901234567890", "true"]
+
+
 def test_every_operator_has_two_sides(metered: Metered) -> None:
     """F12, F14."""
     assert len({operation for operation, *_ in OPERATORS}) == 12
@@ -169,6 +181,31 @@ def test_a_batch_has_a_thousand_events_at_most_and_is_stored_whole_or_not(
         shop.send(*(event() for _ in range(100)))
     assert metered.used() == {"calls": 2000}
     assert_names_every_fault(metered.site, key)
+
+
+@pytest.mark.parametrize("clients", ["sync"], indirect=True)
+def test_bodies_that_the_sdk_would_not_send_are_refused(metered: Metered, key: str) -> None:
+    """4.2: each is a 400 with a code, and nothing is stored."""
+    metered.shop.metered("calls", filters=[[condition("customerId", "IS_NOT_NULL")]])
+    metered.sell()
+    fields = f'"customerId": "{CUSTOMER}", "eventName": "e"'
+    large = "y" * 2**20
+    wrong: list[str | bytes] = [
+        "{", "[]", "{}", '{"events": {}}', b'{"events": "\xff"}',
+        f'{{"events": [{{{fields}, "idempotencyKey": "k", "idempotencyKey": "l"}}]}}',
+        f'{{"events": [{{{fields}, "idempotencyKey": "\\u0000"}}]}}',
+        f'{{"events": [{{{fields}, "idempotencyKey": "\\ud800"}}]}}',
+        f'{{"events": [{{{fields}, "idempotencyKey": "{"k" * 256}"}}]}}',
+        f'{{"events": [{{{fields}, "idempotencyKey": "k", "surprise": 1}}]}}',
+        f'{{"events": [{{{fields}, "idempotencyKey": "k", "dimensions": {{"x": [1]}}}}]}}',
+        f'{{"events": [{{{fields}, "idempotencyKey": "k", "dimensions": {{"x": NaN}}}}]}}',
+        f'{{"events": [{{{fields}, "idempotencyKey": "k", "dimensions": {{"x": "{large}"}}}}]}}',
+        f'{{"events": [{{"customerId": "{CUSTOMER}", "eventName": "$e", "idempotencyKey": "k"}}]}}',
+    ]  # fmt: skip
+    for body in wrong:
+        told = metered.site.raw("POST", "/api/v1/events", key, content=body)
+        assert (told.status_code, set(told.json())) == (400, {"message", "code"}), body[:200]
+    assert metered.used() == {"calls": 0}
 
 
 def assert_names_every_fault(site: Site, key: str) -> None:
