@@ -121,6 +121,7 @@ class Site:
         self.server = Server(folder, f"--test-clock={now}", *flags, **variables)
         self.url = self.server.url
         self._services = open_services(Settings(data_dir=folder, test_clock="now"))
+        self._http = httpx.Client(base_url=self.url, headers={"X-API-KEY": API_KEY}, timeout=40)
 
     def __enter__(self) -> Self:
         return self
@@ -131,6 +132,7 @@ class Site:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._http.close()
         self._services.close()
         self.server.__exit__(kind, error, trace)
 
@@ -141,9 +143,7 @@ class Site:
 
     def move(self, now: str) -> None:
         """Let it be later, in every process."""
-        answer = httpx.post(
-            f"{self.url}/tally/v1/test-clock", json={"now": now}, headers={"X-API-KEY": API_KEY}
-        )
+        answer = self._http.post("/tally/v1/test-clock", json={"now": now})
         assert answer.status_code == 200, answer.text
 
     def now(self) -> Instant:
@@ -156,9 +156,7 @@ class Site:
 
     def sync(self) -> None:
         """Return once everything accepted is counted and recounts are done."""
-        answer = httpx.get(
-            f"{self.url}/tally/v1/sync?timeout_s=30", headers={"X-API-KEY": API_KEY}, timeout=40
-        )
+        answer = self._http.get("/tally/v1/sync?timeout_s=30")
         assert answer.status_code == 200, answer.text
 
     def raw(self, method: str, path: str, key: str | None, **more: Any) -> httpx.Response:
