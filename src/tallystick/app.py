@@ -26,6 +26,7 @@ from tallystick.store.writer import GroupWriter
 if TYPE_CHECKING:
     from tallystick.api.gathering import Gathering
     from tallystick.archive.query import QueryEngine
+    from tallystick.catalog.entity_calls import EntityCalls
     from tallystick.entitlements.rules import Rules
     from tallystick.fold.attempts import Isolation
     from tallystick.fold.worker import Worker
@@ -46,9 +47,13 @@ class Services:
     inbox: Inbox
     arrivals: Gathering[Arrival, int]
     """The way into the inbox: an accepted request becomes its position."""
+    inbox_writer: GroupWriter
+    """The way into the inbox of requests with an ``Idempotency-Key``, each with its own
+    statements."""
     state_writer: GroupWriter
     reports: Gathering[Call, Measurements]
     """The way in for usage reports."""
+    entity_calls: EntityCalls
     freshness: Freshness
     queries: QueryEngine
     rules: Callable[[], Rules]
@@ -63,6 +68,7 @@ class Services:
         """Finish what the writers have queued and close the stores."""
         self.arrivals.close()
         self.reports.close()
+        self.inbox_writer.close()
         self.state_writer.close()
         self.queries.close()
         self.inbox_store.close()
@@ -111,6 +117,7 @@ def open_services(settings: Settings) -> Services:
     """Everything an API process works with; close it when it ends."""
     from tallystick.api.gathering import Gathering
     from tallystick.archive.query import QueryEngine
+    from tallystick.catalog.entity_calls import EntityCalls
     from tallystick.entitlements.rules import Rules
     from tallystick.inbox.inbox import Inbox
     from tallystick.usage.desk import ReportDesk
@@ -133,10 +140,12 @@ def open_services(settings: Settings) -> Services:
             name="inbox-commit",
             weigh=lambda arrival: 1 + len(arrival.body) // (16 * limits.KIB),
         ),
+        inbox_writer=GroupWriter(inbox_store, "inbox-writer"),
         state_writer=GroupWriter(state, "state-writer"),
         reports=Gathering(
             state, desk.count, name="reports-commit", weigh=lambda call: len(call.items)
         ),
+        entity_calls=EntityCalls(settings.entity_calls_per_minute, SystemClock()),
         freshness=Freshness(folder.freshness),
         queries=QueryEngine(folder.path, memory_mib=settings.query_memory_mib),
         rules=rules,

@@ -28,12 +28,15 @@ ERRORS_LISTED_MAX: Final = 20
 """Bad events named in one 400 answer."""
 FUTURE_SECONDS_MAX: Final = 24 * 3600
 """How far ahead of the clock a timestamp may be (default of a setting)."""
-EVENTS_AT_ONCE_BYTES_MAX: Final = 256 * KIB
-"""Larger bodies of events are validated on a thread, so that they do not hold up everyone else."""
+BODY_AT_ONCE_BYTES_MAX: Final = 256 * KIB
+"""Larger bodies of events and usage reports are validated on a thread, so that they do not hold up
+everyone else."""
 PAGE_ITEMS_MAX: Final = 100
 PAGE_ITEMS_DEFAULT: Final = 20
 IMPORT_ITEMS_MAX: Final = 1_000
 """Customers or subscriptions that one request brings in."""
+TRIAL_DURATION_MAX: Final = 1_000
+"""Days or months that the trial of a plan lasts at most."""
 API_KEY_CHARS_MIN: Final = 16
 API_KEYS_CACHED_MAX: Final = 10_000
 """Keys that one thread remembers; beyond it it forgets them all."""
@@ -41,6 +44,11 @@ API_KEY_RECENT_SECONDS: Final = 0.002
 """How long a key is taken for what it was when it was looked up, before the store is asked."""
 REPLAY_HOURS: Final = 24
 """How long an ``Idempotency-Key`` header is answered as the first time."""
+ENTITY_CALLS_PER_MINUTE: Final = 30
+"""Changes of one customer's or subscription's subscriptions in any minute, as Stigg documents;
+beyond it 429 (default of a setting)."""
+ENTITY_CALLS_SWEPT_MAX: Final = 10
+"""Calls older than a minute that each further one removes: more than one, so that they end."""
 USAGE_INTEGER_MAX: Final = 9_007_199_254_740_991
 """Largest magnitude of a reported integer (2**53 - 1), as Stigg documents."""
 USAGE_FRACTION_MAX: Final = 34_359_738_368
@@ -91,7 +99,7 @@ STEP_EVENTS_MAX: Final = 100_000
 STEP_BYTES_MAX: Final = 32 * MIB
 """Bytes of inbox rows in one step; at least one row always fits."""
 STEP_COUNTERS_TARGET: Final = 30_000
-"""Standing counters one step aims to write, 3.3 us each, so that its transaction stays short."""
+"""Standing counters one step aims to write, some 2 us each, so that its transaction stays short."""
 STEP_COUNTERS_MAX: Final = 37_500
 """What would write more is folded in smaller steps, down to one request."""
 STEP_NEW_COUNTER_WEIGHT: Final = 7
@@ -266,6 +274,8 @@ assert STEP_EVENTS_MAX >= STEP_EVENTS_MIN
 assert RECOUNT_STEP_ROWS_MIN <= RECOUNT_STEP_ROWS_FIRST <= RECOUNT_STEP_ROWS_MAX
 assert STEP_COUNTERS_TARGET < STEP_COUNTERS_MAX, "a step that meets its aim is not begun anew"
 assert USAGES_PER_REQUEST_MAX <= REPORTS_PER_STEP_MAX <= REPORTS_WAITING_MAX
+assert ENTITY_CALLS_SWEPT_MAX > 1, "calls are removed faster than they come"
+assert RETRY_AFTER_SECONDS_MAX >= 60, "who waits as long as told finds the minute over"
 assert SYNC_SECONDS_DEFAULT <= SYNC_SECONDS_MAX
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
 assert DEDUPE_WINDOW_DAYS_MIN <= DEDUPE_WINDOW_DAYS_DEFAULT

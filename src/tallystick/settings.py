@@ -153,6 +153,14 @@ class Settings:
             _whole(0, 87_600), "Hours that a timestamp may be ahead of the clock; beyond it 400."
         ),
     )
+    entity_calls_per_minute: int = field(
+        default=limits.ENTITY_CALLS_PER_MINUTE,
+        metadata=_about(
+            _whole(0, 1_000_000),
+            "Changes of one subscription, or of one customer's subscriptions, in any minute; "
+            "beyond it 429. 0 is no limit.",
+        ),
+    )
     test_clock: ClockStart = field(
         default=None,
         metadata=_about(

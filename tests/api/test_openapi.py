@@ -98,7 +98,12 @@ def test_quantities_are_numbers() -> None:
 
 def test_public_operations_ask_for_no_key() -> None:
     public = {path for _, path, operation in OPERATIONS if operation.get("security") == []}
-    assert public == {"/health", "/ready", "/metrics", "/openapi.json", "/docs"}
+    assert public == {"/health", "/ready", "/openapi.json", "/docs"}
+
+
+def test_a_key_is_optional_for_metrics() -> None:
+    (security,) = [each["security"] for _, path, each in OPERATIONS if path == "/metrics"]
+    assert security == [{}, {"apiKey": []}, {"bearer": []}]
 
 
 def test_it_is_served(door: Door) -> None:

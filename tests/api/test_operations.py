@@ -136,9 +136,9 @@ def test_a_server_whose_worker_is_gone_is_not_ready(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------- metrics
 
 
-def samples(door: Door) -> dict[str, float]:
+def samples(door: Door, key: str | None = None) -> dict[str, float]:
     """Every sample by name and labels; asserts that the text is what Prometheus reads."""
-    answered = door.get("/metrics", key=None)
+    answered = door.get("/metrics", key=key)
     assert answered.status == 200
     assert answered.headers["content-type"].startswith("text/plain; version=0.0.4")
     found: dict[str, float] = {}
@@ -169,12 +169,27 @@ def test_metrics_count_requests_and_events(door: Door) -> None:
     assert found[f'tallystick_request_seconds_bucket{{{route},le="+Inf"}}'] == 2
     unrouted = 'process="api-0",method="",route="none",status="404"'
     assert found[f"tallystick_requests_total{{{unrouted}}}"] == 1
-    default = 'environment="default"'
-    assert found[f"tallystick_events_accepted_total{{{default}}}"] == 2
-    assert found[f"tallystick_counted_total{{{default}}}"] == 1
-    assert found[f"tallystick_events_duplicate_total{{{default}}}"] == 1
+    assert found["tallystick_events_accepted_total{}"] == 2
+    assert found["tallystick_counted_total{}"] == 1
+    assert found["tallystick_events_duplicate_total{}"] == 1
     assert found["tallystick_fold_lag_positions{}"] == 0
     assert found['tallystick_process_resident_bytes{process="api-0"}'] > 1_000_000
+
+
+def test_metrics_of_an_environment_are_told_to_its_server_keys(door: Door) -> None:
+    other, client = door.new_key("other"), door.new_key("other", "client")
+    accept(door, "1")
+    for key in "12":
+        assert door.post("/api/v1/events", {"events": [event(key)]}, key=other).status == 200
+    name = "tallystick_events_accepted_total"
+    assert samples(door)[f"{name}{{}}"] == 3
+    assert samples(door, client)[f"{name}{{}}"] == 3
+    assert samples(door, door.key)[f'{name}{{environment="default"}}'] == 1
+    assert samples(door, other)[f'{name}{{environment="other"}}'] == 2
+    assert samples(door, other)['tallystick_counted_total{environment="other"}'] == 0
+    assert not any("environment" in name for name in {*samples(door), *samples(door, client)})
+    assert not any("default" in name for name in samples(door, other))
+    assert door.get("/metrics", key="nobody-has-this-key").status == 401
 
 
 def test_metrics_of_all_processes_that_share_the_port(door: Door) -> None:

@@ -73,6 +73,7 @@ class Archive:
         (folder / "archive").mkdir(parents=True)
         (folder / "keys").mkdir()
         self.state = SqliteStore(folder / "state.db", "state")
+        self.inbox_store = SqliteStore(folder / "inbox.db", "inbox")
         self.connection = duckdb.connect(":memory:", config={"threads": 1})
         self._names = itertools.count(1)
         self._positions = itertools.count(1)
@@ -132,6 +133,7 @@ class Archive:
     def close(self) -> None:
         """Close the state and the connection."""
         self.state.close()
+        self.inbox_store.close()
         self.connection.close()
 
     def _fill(

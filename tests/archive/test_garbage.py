@@ -11,7 +11,7 @@ from tallystick import limits
 from tallystick.archive.garbage import Collector
 from tallystick.archive.manifest import live_files, remove_files
 from tallystick.clock import DAY, HOUR, Instant
-from tallystick.store import Transaction
+from tallystick.store import Store, Transaction
 from tests.archive.building import NOON, Archive, Event
 
 WINDOW = 35 * DAY
@@ -24,8 +24,9 @@ def fine(_: Transaction) -> None:
 def collector(archive: Archive, *, epoch: int = 0, kept_seconds: float = 0) -> Collector:
     """One that waits for nothing unless told."""
     return Collector(
-        state=archive.state, connection=archive.connection, data_folder=archive.folder,
-        epoch=epoch, confirm=fine, window_us=WINDOW, kept_seconds=kept_seconds,
+        state=archive.state, inbox_store=archive.inbox_store, connection=archive.connection,
+        data_folder=archive.folder, epoch=epoch, confirm=fine, window_us=WINDOW,
+        kept_seconds=kept_seconds,
     )  # fmt: skip
 
 
@@ -111,8 +112,10 @@ def test_usage_keys_leave_with_the_window(archive: Archive) -> None:
         assert transaction.one("SELECT count(*) FROM usage_keys") == (2,)
 
 
-def test_replies_leave_after_a_day_a_bounded_number_at_a_time(archive: Archive) -> None:
-    with archive.state.writing() as transaction:
+@pytest.mark.parametrize("store", ["state", "inbox_store"])
+def test_replies_leave_after_a_day_a_bounded_number_at_a_time(archive: Archive, store: str) -> None:
+    replies: Store = getattr(archive, store)
+    with replies.writing() as transaction:
         transaction.run_many(
             "INSERT INTO replies (environment, method, path, key, request, status, headers, body, "
             "made_at) VALUES ('e', 'POST', '/', ?, x'', 201, '[]', x'', ?)",
@@ -122,7 +125,7 @@ def test_replies_leave_after_a_day_a_bounded_number_at_a_time(archive: Archive) 
     day_later = Instant(NOON + limits.REPLAY_HOURS * HOUR + 2 * limits.EXPIRED_ROWS_PER_STEP + 1)
     left = []
     while collecting.step(day_later):
-        with archive.state.reading() as transaction:
+        with replies.reading() as transaction:
             left.append(transaction.one("SELECT count(*) FROM replies"))
     assert left == [(3 + limits.EXPIRED_ROWS_PER_STEP,), (3,), (2,)]
 

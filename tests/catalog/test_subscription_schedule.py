@@ -22,6 +22,7 @@ def shop(shop: Desk) -> Desk:
     """With an add-on and a greater plan."""
     shop.add_addon("more", limit("calls", 20))
     shop.add_plan("pro", monthly("calls", 500))
+    shop.add_plan("max", monthly("calls", 900))
     return shop
 
 
@@ -89,6 +90,91 @@ def test_a_plan_that_follows_shows_and_can_be_called_off(shop: Desk) -> None:
     assert shop.limit_of("calls") == 100
     assert shop.get(path_of(made))["status"] == "ACTIVE"
     assert shop.get(path_of(follower))["status"] == "CANCELED"
+
+
+def test_another_plan_takes_the_place_of_the_one_that_was_to_follow(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    first = shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
+    second = shop.subscribe("max", scheduleStrategy="END_OF_BILLING_PERIOD")
+    (update,) = shop.get(path_of(made))["futureUpdates"]
+    assert (update["targetPackage"], update["scheduledExecutionTime"]) == (
+        {"id": "max"},
+        PERIOD_END,
+    )
+    assert [shop.get(path_of(one))["status"] for one in (first, second)] == [
+        "CANCELED", "NOT_STARTED",
+    ]  # fmt: skip
+    shop.delete(f"{path_of(made)}/future-update/schedule")
+    told = shop.get(path_of(made))
+    assert (told["futureUpdates"], told["endDate"], told["cancelReason"]) == ([], None, None)
+    shop.move("2026-03-01")
+    assert shop.limit_of("calls") == 100
+
+
+def test_one_that_takes_over_earlier_is_called_off_with_all_that_was_to_come(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
+    sooner = shop.subscribe("max", startDate="2026-01-20T00:00:00Z")
+    assert shop.get(path_of(made))["endDate"] == "2026-01-20T00:00:00.000Z"
+    shop.post(f"{path_of(sooner)}/cancel")
+    assert shop.get(path_of(made))["endDate"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "end"),
+    [({"cancellationDate": None}, None),
+     ({"cancellationDate": "2026-12-01T00:00:00Z"}, "2026-12-01T00:00:00.000Z")],
+)  # fmt: skip
+def test_two_plans_of_a_product_never_hold_at_once_whatever_end_is_asked_for(
+    shop: Desk, change: dict[str, Any], end: str | None
+) -> None:
+    made = shop.subscribe("basic")
+    shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
+    told = shop.patch(path_of(made), change)
+    assert (told["endDate"], told["cancelReason"]) == (PERIOD_END, "UPGRADE_OR_DOWNGRADE")
+    shop.delete(f"{path_of(made)}/future-update/schedule")
+    assert shop.get(path_of(made))["endDate"] == end
+
+
+def test_an_end_that_is_put_off_meets_what_was_to_begin_after_it(shop: Desk) -> None:
+    made = shop.subscribe("basic", cancellationDate="2026-01-20T00:00:00Z")
+    shop.subscribe("pro", startDate="2026-02-01T00:00:00Z")
+    told = shop.patch(path_of(made), {"cancellationDate": None})
+    assert told["endDate"] == "2026-02-01T00:00:00.000Z"
+    assert [one["targetPackage"] for one in told["futureUpdates"]] == [{"id": "pro"}]
+
+
+def test_what_goes_on_meets_the_next_that_is_to_begin(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    shop.subscribe("pro", startDate="2026-02-01T00:00:00Z")
+    shop.subscribe("max", startDate="2026-03-01T00:00:00Z")
+    shop.delete(f"{path_of(made)}/future-update/schedule")
+    told = shop.get(path_of(made))
+    assert told["endDate"] == "2026-03-01T00:00:00.000Z"
+    assert [one["targetPackage"] for one in told["futureUpdates"]] == [{"id": "max"}]
+
+
+def test_one_that_ends_before_its_successor_begins_ends_then(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
+    end = "2026-01-20T00:00:00.000Z"
+    told = shop.post(
+        f"{path_of(made)}/cancel", {"cancellationTime": "SPECIFIC_DATE", "endDate": end}
+    )
+    (update,) = told["futureUpdates"]
+    assert (told["endDate"], update["scheduledExecutionTime"]) == (end, PERIOD_END)
+    shop.delete(f"{path_of(made)}/future-update/schedule")
+    assert shop.get(path_of(made))["endDate"] == end
+    shop.move("2026-03-01")
+    assert shop.limit_of("calls") is None
+
+
+def test_a_plan_change_that_began_is_not_undone_by_cancelling_it_at_once(shop: Desk) -> None:
+    made = shop.subscribe("basic")
+    follower = shop.subscribe("pro")
+    shop.post(f"{path_of(follower)}/cancel")
+    assert [shop.get(path_of(one))["status"] for one in (made, follower)] == ["CANCELED"] * 2
+    assert shop.limit_of("calls") is None
 
 
 def test_a_migration_at_the_end_of_the_period(shop: Desk) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.driving import Clients, Site
+from tests.conformance.selling import Shop
 
 START = "2026-01-20T12:00:00Z"
 _numbers = itertools.count(1)
@@ -45,3 +46,9 @@ def key(site: Site, environment: str) -> str:
 def stigg(clients: Clients, key: str) -> Any:
     """A strict client of an empty environment."""
     return clients.of(key)
+
+
+@pytest.fixture
+def shop(stigg: Any) -> Shop:
+    """The empty environment, ready to be sold in."""
+    return Shop(stigg)

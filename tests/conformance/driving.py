@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from stigg import AsyncStigg, Stigg
+from stigg import AsyncStigg, DefaultAsyncHttpxClient, DefaultHttpxClient, Stigg
 
 from tallystick import access
 from tallystick.app import open_services
@@ -99,6 +99,19 @@ class Clients:
         self._open.append(client)
         return client if self._kind == "sync" else Driven(client, self._runner)
 
+    def watched(self, key: str, see: Callable[[httpx.Response], object], **settings: Any) -> Any:
+        """The same as ``of``; ``see`` is shown every response, and with it what was sent."""
+
+        async def seen(response: httpx.Response) -> None:
+            see(response)
+
+        http: DefaultHttpxClient | DefaultAsyncHttpxClient
+        if self._kind == "sync":
+            http = DefaultHttpxClient(event_hooks={"response": [see]})
+        else:
+            http = DefaultAsyncHttpxClient(event_hooks={"response": [seen]})
+        return self.of(key, http_client=http, **settings)
+
 
 class Site:
     """A real server whose clock stands, and environments on it; a context manager that ends it."""
@@ -108,6 +121,7 @@ class Site:
         self.server = Server(folder, f"--test-clock={now}", *flags, **variables)
         self.url = self.server.url
         self._services = open_services(Settings(data_dir=folder, test_clock="now"))
+        self._http = httpx.Client(base_url=self.url, headers={"X-API-KEY": API_KEY}, timeout=40)
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +132,7 @@ class Site:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._http.close()
         self._services.close()
         self.server.__exit__(kind, error, trace)
 
@@ -128,9 +143,7 @@ class Site:
 
     def move(self, now: str) -> None:
         """Let it be later, in every process."""
-        answer = httpx.post(
-            f"{self.url}/tally/v1/test-clock", json={"now": now}, headers={"X-API-KEY": API_KEY}
-        )
+        answer = self._http.post("/tally/v1/test-clock", json={"now": now})
         assert answer.status_code == 200, answer.text
 
     def now(self) -> Instant:
@@ -143,9 +156,7 @@ class Site:
 
     def sync(self) -> None:
         """Return once everything accepted is counted and recounts are done."""
-        answer = httpx.get(
-            f"{self.url}/tally/v1/sync?timeout_s=30", headers={"X-API-KEY": API_KEY}, timeout=40
-        )
+        answer = self._http.get("/tally/v1/sync?timeout_s=30")
         assert answer.status_code == 200, answer.text
 
     def raw(self, method: str, path: str, key: str | None, **more: Any) -> httpx.Response:

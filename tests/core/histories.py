@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from hypothesis import strategies as st
@@ -136,3 +136,13 @@ def promos(draw: st.DrawFn, least: int = 0) -> list[Grant]:
             )
         )  # fmt: skip
     return found
+
+
+def more_generous(one: Entitlement, data: st.DataObject) -> Entitlement:
+    """The same with a larger limit, soft or unlimited, as the data says."""
+    limit = (one.usage_limit or 0) + data.draw(st.integers(0, 40))
+    unlimited, soft = data.draw(st.booleans()), data.draw(st.booleans())
+    return replace(
+        one, usage_limit=limit, unlimited=one.unlimited or unlimited,
+        soft_limit=one.soft_limit or soft,
+    )  # fmt: skip

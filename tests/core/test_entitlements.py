@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from random import Random
 
@@ -93,6 +94,44 @@ def test_one_more_entitlement_never_denies(
     before = decide("NUMBER", "INCREMENTAL", effective(ones), Decimal(0), wanted, ())
     after = decide("NUMBER", "INCREMENTAL", effective([*ones, another]), Decimal(0), wanted, ())
     assert after.granted or not before.granted
+
+
+@given(st.lists(ENTITLEMENTS, max_size=5), st.data(), st.integers(0, 12))
+def test_more_generous_ones_never_give_less(
+    ones: list[Entitlement], data: st.DataObject, wanted: int
+) -> None:
+    """Each may be larger, softer, unlimited or name more values: what was granted still is."""
+    larger = [_more(one, data) for one in ones]
+    for kind, values in (("NUMBER", ()), ("ENUM", ("a", "b"))):
+        before = decide(kind, "INCREMENTAL", effective(ones), Decimal(2), wanted, values)
+        after = decide(kind, "INCREMENTAL", effective(larger), Decimal(2), wanted, values)
+        assert after.granted or not before.granted
+
+
+def _more(one: Entitlement, data: st.DataObject) -> Entitlement:
+    return replace(
+        one,
+        usage_limit=(one.usage_limit or 0) + data.draw(st.integers(0, 5)),
+        unlimited=one.unlimited or data.draw(st.booleans()),
+        soft_limit=one.soft_limit or data.draw(st.booleans()),
+        enum_values=(*one.enum_values, *data.draw(st.sampled_from([(), ("a",), ("b", "c")]))),
+        is_granted=one.is_granted or data.draw(st.booleans()),
+    )
+
+
+@given(
+    st.lists(ENTITLEMENTS, max_size=5), st.integers(0, 5), st.integers(0, 10**15),
+    st.none() | st.integers(0, 5),
+)  # fmt: skip
+def test_unlimited_beats_any_number(
+    ones: list[Entitlement], place: int, number: int, limit: int | None
+) -> None:
+    """Whatever stands beside it, in whatever order, and however much is used."""
+    ones.insert(place, grant(limit, unlimited=True))
+    winner = effective([*ones, grant(number)])
+    assert winner is not None
+    assert winner.unlimited
+    assert decide("NUMBER", "INCREMENTAL", winner, Decimal(10**17), number, ()) == GRANTED
 
 
 @pytest.mark.parametrize(

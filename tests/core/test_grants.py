@@ -33,6 +33,7 @@ from tests.core.histories import (
     grant,
     histories,
     made,
+    more_generous,
     promo,
     promos,
     span,
@@ -308,16 +309,7 @@ def test_more_never_gives_less(
 
 
 def _raised(grants: list[Grant], data: st.DataObject) -> list[Grant]:
-    return [replace(one, entitlement=_more(one.entitlement, data)) for one in grants]
-
-
-def _more(one: Entitlement, data: st.DataObject) -> Entitlement:
-    limit = (one.usage_limit or 0) + data.draw(st.integers(0, 40))
-    unlimited, soft = data.draw(st.booleans()), data.draw(st.booleans())
-    return replace(
-        one, usage_limit=limit, unlimited=one.unlimited or unlimited,
-        soft_limit=one.soft_limit or soft,
-    )  # fmt: skip
+    return [replace(one, entitlement=more_generous(one.entitlement, data)) for one in grants]
 
 
 # --- how long a grant lasts --------------------------------------------------------------------

@@ -228,6 +228,19 @@ def test_one_more_increment_never_gives_less(
             assert _grants(after, wanted)
 
 
+@given(PLANS, ADDONS, st.integers(0, 4), st.sampled_from(["Increment", "Override"]))
+def test_unlimited_beats_any_number(
+    plan: Entitlement | None, held: list[Held], place: int, behavior: Any
+) -> None:
+    """Of the plan or of any add-on, beside whatever else there is."""
+    free = says(None, unlimited=True)
+    added = [*held[:place], Held("free", 1, replace(free, behavior=behavior)), *held[place:]]
+    for found in (with_addons(free, held), with_addons(plan, added)):
+        assert found is not None
+        assert found.unlimited
+        assert _grants(found, 10**15)
+
+
 def _more(one: Held, data: st.DataObject) -> Held:
     limit, quantity = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 2))
     unlimited, soft = data.draw(st.booleans()), data.draw(st.booleans())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from tallystick.clock import DAY, Instant
 from tallystick.core.entitlements import Entitlement
 from tallystick.core.packages import Override, Reset
+from tallystick.core.periods import Segment, segments
 from tallystick.core.subscription import AddonHeld, Terms, Version, phases_of
-from tallystick.core.timeline import Phase
+from tallystick.core.timeline import Phase, Span, changes_of
 from tests.core.instants import at
 
 START = at("2024-02-01")
@@ -240,3 +242,59 @@ def test_what_comes_later_does_not_change_the_past(
     before = [one for one in phases(terms(addons=known), PLAN) if one.at <= instant]
     after = [one for one in phases(terms(addons=history), PLAN) if one.at <= instant]
     assert before == after
+
+
+@given(HISTORIES, st.integers(1, 3), st.integers(0, 5), DAYS)
+def test_more_of_an_add_on_never_gives_less(
+    history: list[tuple[Instant, list[AddonHeld]]], times: int, further: int, instant: Instant
+) -> None:
+    """A larger quantity, and what an add-on or a plan grants more, at any instant."""
+    more = [
+        (made_at, [one._replace(quantity=one.quantity * times) for one in listed])
+        for made_at, listed in history
+    ]
+    larger = {
+        name: [_raised(one, further) for one in versions] for name, versions in ADDONS.items()
+    }
+    before = phases(terms(addons=history), PLAN)
+    after = phases(terms(addons=more), [_raised(one, further) for one in PLAN], larger)
+    assert (_limit_at(before, instant) or 0) <= (_limit_at(after, instant) or 0)
+
+
+def _raised(one: Version, further: int) -> Version:
+    seats = one.entitlements["seats"]
+    raised = replace(seats, usage_limit=(seats.usage_limit or 0) + further)
+    return replace(one, entitlements={"seats": raised})
+
+
+def _limit_at(found: Sequence[Phase], instant: Instant) -> int | None:
+    holding = [one for one in found if one.at <= instant]
+    return holding[-1].entitlements["seats"].usage_limit if holding else None
+
+
+OVERRIDES = st.lists(
+    st.builds(
+        lambda limit, unit: Override("seats", usage_limit=limit, reset=Reset(unit, None)),
+        st.integers(0, 9), st.sampled_from([None, "DAY", "MONTH"]),
+    ),
+    max_size=1,
+)  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(DAYS, OVERRIDES), max_size=4, unique_by=lambda entry: entry[0]),
+    OVERRIDES, DAYS,
+)  # fmt: skip
+def test_to_state_again_what_is_stated_changes_no_period(
+    later: list[tuple[Instant, list[Override]]], first: list[Override], again: Instant
+) -> None:
+    """A history of overrides may be cut at any instant; only the time of the change is another."""
+    history = [(day(-9), first), *(entry for entry in later if entry[0] != again)]
+    held = max((entry for entry in history if entry[0] < again), key=lambda entry: entry[0])
+    cut = terms(overrides=[*history, (again, held[1])])
+    assert _periods(phases(cut, PLAN)) == _periods(phases(terms(overrides=history), PLAN))
+
+
+def _periods(found: Sequence[Phase]) -> tuple[Segment, ...]:
+    held = Span("sub-1", "main", "", START, None, START, START, tuple(found))
+    return segments(changes_of([held], (), "seats", "", ()))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.clock import DAY, Instant
-from tallystick.core.entitlements import Entitlement, effective
+from tallystick.core.entitlements import Entitlement, decide, effective
+from tallystick.core.parts import ZERO
 from tallystick.core.periods import (
     FOREVER,
     LIFETIME,
@@ -18,6 +20,7 @@ from tallystick.core.periods import (
     Rule,
     Segment,
     period_at,
+    periods_between,
 )
 from tallystick.core.timeline import Grant, Phase, Span, active_entitlements, changes_of
 from tests.core.histories import (
@@ -27,9 +30,12 @@ from tests.core.histories import (
     START,
     UTC,
     Zone,
+    decides,
     grant,
     histories,
     made,
+    more_generous,
+    promo,
     promos,
     span,
 )
@@ -222,6 +228,54 @@ def test_the_order_of_subscriptions_does_not_matter(spans: list[Span], chance: R
     before = made(*spans)
     chance.shuffle(spans)
     assert made(*spans) == before
+
+
+@given(histories(), DAYS, st.integers(0, 40), st.data())
+def test_subscriptions_that_grant_more_never_give_less(
+    spans: list[Span], instant: Instant, wanted: int, data: st.DataObject
+) -> None:
+    """In any phase of any of them: a larger, softer or unlimited one never turns a yes to a no."""
+    larger = [
+        replace(one, phases=tuple(
+            replace(phase, entitlements={
+                name: more_generous(stated, data) for name, stated in phase.entitlements.items()
+            })
+            for phase in one.phases
+        ))
+        for one in spans
+    ]  # fmt: skip
+    before, after = decides(spans, (), instant), decides(larger, (), instant)
+    if decide("NUMBER", "INCREMENTAL", before, ZERO, wanted, ()).granted:
+        assert decide("NUMBER", "INCREMENTAL", after, ZERO, wanted, ()).granted
+
+
+@given(histories(), promos(), DAYS, DAYS)
+def test_unlimited_beats_any_number_while_it_holds(
+    spans: list[Span], grants: list[Grant], start: Instant, instant: Instant
+) -> None:
+    """Another product's unlimited plan, beside whatever is subscribed to and promised."""
+    free = span(start, None, grant(None, unlimited=True), id="free", product="free")
+    winner = decides([*spans, free], [*grants, promo(start, None, 10**15)], instant)
+    if instant >= start:
+        assert winner is not None
+        assert winner.unlimited
+
+
+@given(histories(), promos(), st.sampled_from(["", "site-1"]))
+def test_periods_follow_each_other_without_a_gap_while_something_grants(
+    spans: list[Span], grants: list[Grant], resource: str
+) -> None:
+    """Also of a resource, which has the grants alone."""
+    found = made(*spans, resource=resource, grants=grants)
+    first, last = Instant(at("2023-12-01")), Instant(at("2024-06-01"))
+    periods = periods_between(found, first, last)
+    for one, following in pairwise(periods):
+        assert one.counted_from < one.counted_until <= following.counted_from
+        gap = range(one.counted_until, following.counted_from, DAY)
+        assert all(decides(spans, grants, Instant(day), resource) is None for day in gap)
+    for one in periods:
+        assert one.start <= one.counted_from
+        assert one.counted_until <= one.end
 
 
 @given(histories(), promos(), st.data())

@@ -76,7 +76,8 @@ def collect(world: World) -> None:
     """Delete what was replaced, without the wait for queries that may still read it."""
     folder, owner = world.door.settings.data_dir, world.worker.owner
     collector = Collector(
-        state=world.door.services.state, connection=open_engine(folder / "run" / "spill-test"),
+        state=world.door.services.state, inbox_store=world.door.services.inbox_store,
+        connection=open_engine(folder / "run" / "spill-test"),
         data_folder=folder, epoch=owner.epoch, confirm=owner.confirm,
         window_us=world.door.settings.dedupe_window_days * DAY, kept_seconds=0,
     )  # fmt: skip

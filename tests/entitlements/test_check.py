@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from tallystick.clock import DAY, Instant
+from tallystick.core.parts import Part
 from tallystick.core.periods import LIFETIME
 from tallystick.entitlements.check import (
     CheckResult,
@@ -18,6 +19,7 @@ from tallystick.entitlements.check import (
     check,
     list_entitlements,
 )
+from tallystick.usage.counters import CounterKey, insert_counter
 from tests.usage.building import DEFAULT, NOW, START, Scene, at, limit, monthly, usage
 
 METER = {"filters": [{"conditions": []}], "aggregation": {"function": "AVG", "field": "x"}}
@@ -91,11 +93,8 @@ def reason(reply: EntitlementReply) -> str | None:
 def count(scene: Scene, feature: str, period_start: int, number: int, total: str) -> None:
     """Put an event-fed counter, as the fold would."""
     with scene.store.writing() as transaction:
-        transaction.run(
-            "INSERT INTO counters (environment, customer, resource, feature, generation, "
-            "period_start, count, sum) VALUES (?, 'acme', '', ?, 0, ?, ?, ?)",
-            DEFAULT, feature, period_start, number, total,
-        )  # fmt: skip
+        counter = CounterKey(DEFAULT, "acme", "", feature, 0, period_start)
+        insert_counter(transaction, counter, Part(number, Decimal(total)))
 
 
 def test_a_boolean_is_granted(scene: Scene) -> None:

@@ -22,7 +22,8 @@ from tests.verify.counted import Counted
 HOURS = 5 * 8_760
 COUNTERS = "SELECT count(*) FROM counters WHERE feature = ?"
 ALL_COUNTERS = """
-SELECT feature, period_start, count, sum, minimum, maximum FROM counters ORDER BY 1, 2
+SELECT feature, period_start, count, sum, minimum, maximum
+FROM counters JOIN counter_parts USING (id) ORDER BY 1, 2
 """
 METERS = (("calls", "COUNT", None), ("users", "UNIQUE", "user"), ("sizes", "SUM", "user"))
 

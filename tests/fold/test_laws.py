@@ -20,6 +20,7 @@ from tests.proof.selling import (
     monthly,
     plan,
     reported,
+    sdk,
     serving,
     usage,
     verified,
@@ -29,7 +30,8 @@ from tests.simulation.world import METERS, World
 MONTHS = ("2025-11", "2025-12", "2026-01")
 
 TOTALS = """
-SELECT customer, resource, feature, period_start, count, sum, minimum, maximum FROM counters
+SELECT customer, resource, feature, period_start, count, sum, minimum, maximum
+FROM counters JOIN counter_parts USING (id)
 JOIN features ON features.id = feature AND features.generation = counters.generation
 ORDER BY 1, 2, 3, 4
 """
@@ -239,24 +241,25 @@ def test_fifty_reporters_of_differences_and_totals_while_rules_change(tmp_path: 
         plan(stigg, "large", for_life("seats"), monthly("jobs"))
         for name in ("acme", "globex"):
             customer(stigg, name, "small")
-        patient = stigg.with_options(max_retries=2)
         recorded: dict[tuple[str, str], list[Fraction]] = {}
         lock = threading.Lock()
 
         def report(thread: int) -> None:
             chance = random.Random(thread)
-            for number in range(8):
-                answer = patient.v2.usage.report(usages=[{
-                    "customer_id": chance.choice(("acme", "globex")),
-                    "feature_id": "seats",
-                    "value": chance.choice((1, 2, 0.5, -1)),
-                    "update_behavior": "SET" if chance.random() < 0.3 else "DELTA",
-                    "idempotency_key": f"{thread}-{number}",
-                }])  # fmt: skip
-                (one,) = answer.data.usages
-                with lock:
-                    values = recorded.setdefault((one.customer_id, one.feature_id), [])
-                    values.append(Fraction(str(one.value)))
+            # One client each: fifty threads on one of the SDK's now and then break a connection.
+            with sdk(server).with_options(max_retries=2) as patient:
+                for number in range(8):
+                    answer = patient.v2.usage.report(usages=[{
+                        "customer_id": chance.choice(("acme", "globex")),
+                        "feature_id": "seats",
+                        "value": chance.choice((1, 2, 0.5, -1)),
+                        "update_behavior": "SET" if chance.random() < 0.3 else "DELTA",
+                        "idempotency_key": f"{thread}-{number}",
+                    }])  # fmt: skip
+                    (one,) = answer.data.usages
+                    with lock:
+                        values = recorded.setdefault((one.customer_id, one.feature_id), [])
+                        values.append(Fraction(str(one.value)))
 
         def change(_: int) -> None:
             for plan_id in ("large", "small", "large"):
@@ -270,4 +273,5 @@ def test_fifty_reporters_of_differences_and_totals_while_rules_change(tmp_path: 
                 future.result()
         for (name, feature), values in recorded.items():
             assert Fraction(str(usage(stigg, name, feature))) == sum(values)
-        assert verified(server)["accepted"] == 400
+        told = verified(server)
+        assert told["accepted"] - told["duplicates"] == 400  # the SDK repeats what it saw fail

@@ -19,7 +19,7 @@ from tallystick.store import Store, Transaction
 from tests.fold.test_laws import sold
 from tests.simulation.world import World
 
-COUNTERS = "SELECT id, feature, count FROM counters ORDER BY id"
+COUNTERS = "SELECT id, feature, count FROM counters JOIN counter_parts USING (id) ORDER BY id"
 
 
 @pytest.fixture
@@ -90,17 +90,25 @@ class Between:
         return self._store.writing()
 
 
+def delete_counters(transaction: Transaction, which: str) -> None:
+    transaction.run(
+        f"DELETE FROM counter_parts WHERE id IN (SELECT id FROM counters WHERE {which})"
+    )
+    transaction.run(f"DELETE FROM counters WHERE {which}")
+
+
 def test_a_counter_that_took_the_number_of_a_swept_one_is_left_alone(world: World) -> None:
     deliver(world, event("call", "1", dimensions={"tokens": 5}))
     state = world.door.services.state
     with state.writing() as transaction:
-        transaction.run("DELETE FROM counters WHERE feature <> 'calls'")
+        delete_counters(transaction, "feature <> 'calls'")
         transaction.run("UPDATE counters SET id = 1")
+        transaction.run("UPDATE counter_parts SET id = 1")
         transaction.run("UPDATE features SET generation = 1 WHERE id = 'calls'")
 
     def the_number_is_used_again() -> None:
         with state.writing() as transaction:
-            transaction.run("DELETE FROM counters")
+            delete_counters(transaction, "true")
         deliver(world, event("page", "2", dimensions={"user": "one"}))
 
     between = Between(state, the_number_is_used_again)
@@ -121,13 +129,14 @@ def test_a_counter_that_another_recount_replaced_is_swept(world: World) -> None:
     assert Sweeper(state, world.worker.owner).step()
     with state.reading() as transaction:
         left = {row[1] for row in transaction.all(COUNTERS)}
+        assert transaction.one("SELECT count(*) FROM counter_parts") == (3,)
     assert left == {"least", "most", "mean"}
 
 
 def test_a_counter_that_is_gone_is_told_and_counted_again_after_a_restart(world: World) -> None:
     deliver(world, event("call", "1"))
     with world.door.services.state.writing() as transaction:
-        transaction.run("DELETE FROM counters WHERE feature = 'calls'")
+        delete_counters(transaction, "feature = 'calls'")
     with pytest.raises(DamagedData, match="counters to be written are gone"):
         deliver(world, event("call", "2"))
     world.restart()

@@ -48,8 +48,8 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     | {"archive", "core", "entitlements", "inbox", "metering", "store", "usage"},
     # what joins everything, and the doors
     "app": FREE
-    | {"api", "archive", "entitlements", "fold", "folder", "freshness", "inbox", "settings",
-       "store", "usage"},
+    | {"api", "archive", "catalog", "entitlements", "fold", "folder", "freshness", "inbox",
+       "settings", "store", "usage"},
     "api": FREE
     | {"__init__", "access", "app", "archive", "catalog", "core", "entitlements", "failpoints",
        "freshness", "inbox", "ingest", "local_socket", "store", "usage"},

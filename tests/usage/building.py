@@ -169,6 +169,6 @@ def set_to(value: int | str, feature: str = "calls", **more: Any) -> UsageItem:
 def totals(scene: Scene) -> dict[tuple[str, str, int], str]:
     """Every counter: (resource, feature, period start) to its sum."""
     rows: Sequence[tuple[Any, ...]] = scene.rows(
-        "SELECT resource, feature, period_start, sum FROM counters"
+        "SELECT resource, feature, period_start, sum FROM counters JOIN counter_parts USING (id)"
     )
     return {row[:3]: row[3] for row in rows}

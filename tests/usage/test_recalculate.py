@@ -14,10 +14,12 @@ import pytest
 from tallystick.archive.query import QueryEngine
 from tallystick.clock import DAY, HOUR, Instant
 from tallystick.core import periods
+from tallystick.core.parts import Part
 from tallystick.core.periods import LIFETIME, Period, period_at
 from tallystick.entitlements.rules import Rules
 from tallystick.folder import DataFolder
 from tallystick.store import Transaction
+from tallystick.usage.counters import CounterKey, insert_counter
 from tallystick.usage.recalculate import placed_reports, recalculate_moved
 from tests.usage.building import (
     DEFAULT,
@@ -140,14 +142,11 @@ def test_other_customers_and_event_fed_counters_stay(desk: Desk) -> None:
     desk.scene.add_feature("events", meter={"filters": [], "aggregation": {"function": "COUNT"}})
     desk.scene.report(usage(1), usage(2, customer="other"))
     with desk.scene.store.writing() as transaction:
-        transaction.run(
-            "INSERT INTO counters (environment, customer, resource, feature, generation, "
-            "period_start, count, sum) SELECT environment, customer, resource, 'events', "
-            "generation, period_start, count, sum FROM counters WHERE customer = 'acme'"
-        )
+        counter = CounterKey(DEFAULT, "acme", "", "events", 0, LIFETIME)
+        insert_counter(transaction, counter, Part(1, Decimal(1)))
     desk.change(starting("monthly", START))
-    rows = desk.scene.rows("SELECT customer, feature, sum FROM counters ORDER BY 1, 2")
-    assert rows == [
+    counters = "SELECT customer, feature, sum FROM counters JOIN counter_parts USING (id)"
+    assert desk.scene.rows(f"{counters} ORDER BY 1, 2") == [
         ("acme", "calls", "1"),
         ("acme", "events", "1"),
         ("other", "calls", "2"),

@@ -14,12 +14,19 @@ from tallystick import limits
 from tallystick.archive.manifest import live_files
 from tallystick.archive.relation import EVENT_COLUMNS, copy_to_parquet, events_sql
 from tallystick.clock import Instant
+from tallystick.core.parts import Part
 from tallystick.ingest.usage import UsageItem
 from tallystick.store import Transaction
+from tallystick.usage.counters import CounterKey, insert_counter
 from tallystick.verify import counters
 from tallystick.verify.verify import take_snapshot
 from tests.archive.building import DEFAULT, NOON, at
 from tests.verify.counted import Counted
+
+
+def of_feature(name: str) -> str:
+    """Of ``counter_parts``, those of a feature's counters."""
+    return f"id IN (SELECT id FROM counters WHERE feature = '{name}')"
 
 
 def usage(
@@ -86,7 +93,7 @@ def test_quarantined_requests_are_in_the_ledger(counted: Counted) -> None:
 
 def test_json_has_the_documented_names(counted: Counted) -> None:
     busy(counted)
-    counted.tamper("UPDATE counters SET count = count + 1 WHERE feature = 'calls'")
+    counted.tamper(f"UPDATE counter_parts SET count = count + 1 WHERE {of_feature('calls')}")
     document = counted.verify().as_json()
     assert document["equal"] is False
     environment = document["environments"][0]
@@ -104,8 +111,8 @@ def test_json_has_the_documented_names(counted: Counted) -> None:
 @pytest.mark.parametrize(
     ("tampering", "what"),
     [
-        ("UPDATE counters SET sum = '99' WHERE feature = 'size'", "feature 'size'"),
-        ("UPDATE counters SET sum = '99' WHERE feature = 'seats'", "feature 'seats'"),
+        (f"UPDATE counter_parts SET sum = '99' WHERE {of_feature('size')}", "feature 'size'"),
+        (f"UPDATE counter_parts SET sum = '99' WHERE {of_feature('seats')}", "feature 'seats'"),
         ("DELETE FROM counters WHERE feature = 'users'", "feature 'users'"),
         ("UPDATE counters SET period_start = period_start + 1", "feature 'calls'"),
         ("UPDATE totals SET counted = counted + 1", "rows in the archive"),
@@ -129,10 +136,8 @@ def test_whatever_is_changed_is_told(counted: Counted, tampering: str, what: str
 
 def test_a_counter_of_nothing_is_told(counted: Counted) -> None:
     busy(counted)
-    counted.tamper(
-        "INSERT INTO counters (environment, customer, resource, feature, generation, "
-        "period_start, count, sum) VALUES ('default', 'nobody', '', 'calls', 0, 0, 1, '0')"
-    )
+    with counted.state.writing() as transaction:
+        insert_counter(transaction, CounterKey(DEFAULT, "nobody", "", "calls", 0, 0), Part(1))
     (difference,) = counted.verified().differences
     assert (difference.expected, difference.found) == ("count 0, sum 0", "count 1, sum 0")
 
@@ -204,7 +209,7 @@ def test_a_backlog_that_is_not_what_the_requests_add_up_to_is_told(
 
 def test_counters_that_await_a_recount_are_left_out_and_said_so(counted: Counted) -> None:
     busy(counted)
-    counted.tamper("UPDATE counters SET count = 99 WHERE feature = 'calls'")
+    counted.tamper(f"UPDATE counter_parts SET count = 99 WHERE {of_feature('calls')}")
     counted.tamper(
         "INSERT INTO recounts (environment, feature, customer, reason, together, as_of, queued_at) "
         "VALUES ('default', 'calls', '', '', 1, 0, 0)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -77,6 +78,10 @@ def _unforeseen(error: Exception, code: str) -> Answer:
 
 def _answer(status: int, body: bytes, content_type: Header, more: Mapping[str, str]) -> Answer:
     headers = [content_type, (b"content-length", b"%d" % len(body))]
-    for name, value in more.items():
-        headers.append((name.lower().encode(), value.encode()))
+    headers += [_encoded(*header) for header in more.items()]
     return Answer(status, headers, body)
+
+
+@lru_cache(maxsize=64)
+def _encoded(name: str, value: str) -> Header:
+    return name.lower().encode(), value.encode()

@@ -1,21 +1,31 @@
 """The ASGI application: from a connection's request to its answer.
 
 Owns: the order of things (route, key, body, handler, answer), and where each kind of handler runs:
-reads on the event loop, writes in the state's group commit, queries elsewhere (``queries``).
+reads on the event loop, writes in a store's group commit, queries elsewhere (``queries``).
 Promises: whatever a handler raises becomes an answer; a write is answered after its commit.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from tallystick import limits
 from tallystick.access import Access
 from tallystick.api.answers import Answer, answer, error_answer, unexpected_answer
-from tallystick.api.auth import KeyRing
+from tallystick.api.auth import KeyRing, carries_key
 from tallystick.api.bodies import Bodies, ClientGone, Receive
-from tallystick.api.http import AsyncHandler, Handler, QueryString, Request, Route, decode_body
+from tallystick.api.http import (
+    AsyncHandler,
+    BodyReader,
+    Handler,
+    QueryString,
+    Request,
+    Route,
+    decode_body,
+)
 from tallystick.api.metrics import RouteCounts, SharedCounts
 from tallystick.api.queries import Queries
 from tallystick.api.replay import KEY_HEADER, answer_once
@@ -144,7 +154,9 @@ class Api:
         return answer(reply, route.status)
 
     def _recent(self, route: Route, headers: Mapping[bytes, bytes]) -> Access | None:
-        return _NOBODY if route.access == "public" else self._keys.recent(headers, route.access)
+        if route.access == "public" or (route.access == "optional" and not carries_key(headers)):
+            return _NOBODY
+        return self._keys.recent(headers, route.access)
 
     def _authenticate(
         self, transaction: Transaction, route: Route, headers: Mapping[bytes, bytes]
@@ -159,20 +171,27 @@ class Api:
             reply = await cast("AsyncHandler", route.handler)(services, request)
             return answer(reply, route.status)
         if route.decode is not None:
-            request.payload = route.decode(services, request)
+            request.payload = await self._decoded(route.decode, request)
         elif route.body is not None:
             request.payload = decode_body(route.body, request.body)
-        handler = cast("Handler", route.handler)
+        return await self._write(route, request, raw_path)
+
+    async def _decoded(self, decode: BodyReader, request: Request) -> object:
+        if len(request.body) <= limits.BODY_AT_ONCE_BYTES_MAX:
+            return decode(self._services, request)
+        return await asyncio.to_thread(decode, self._services, request)
+
+    async def _write(self, route: Route, request: Request, raw_path: bytes) -> Answer:
+        services = self._services
+        writer = services.state_writer if route.store == "state" else services.inbox_writer
         if KEY_HEADER in request.headers:
-            kept = services.state_writer.submit(
+            kept = writer.submit(
                 lambda transaction: answer_once(services, route, request, raw_path, transaction)
             )
             return await settled(kept)
         if route.gathered is not None:
             return answer(await route.gathered(services, request), route.status)
-        written = services.state_writer.submit(
-            lambda transaction: handler(services, transaction, request)
-        )
+        written = writer.submit(lambda transaction: route.write(services, transaction, request))
         return answer(await settled(written), route.status)
 
 

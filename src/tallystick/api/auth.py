@@ -67,16 +67,28 @@ class KeyRing:
 
 
 def _allowed(access: Access, needed: AccessKind) -> Access:
-    if access.kind != "server" and needed != "client":
+    if access.kind != "server" and needed == "server":
         raise Forbidden(f"this needs a server key; the key is a {access.kind} key")
     return access
 
 
+def carries_key(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a request has a key at all, valid or not."""
+    return _sent_key(headers) is not None
+
+
 def _key_of(headers: Mapping[bytes, bytes]) -> str:
+    key = _sent_key(headers)
+    if key is None:
+        raise Unauthenticated("send an API key in the header X-API-KEY")
+    return key
+
+
+def _sent_key(headers: Mapping[bytes, bytes]) -> str | None:
     key = headers.get(b"x-api-key")
     if key:
         return key.decode("latin-1")
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer" and token:
         return token.strip().decode("latin-1")
-    raise Unauthenticated("send an API key in the header X-API-KEY")
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tallystick import ids
+from tallystick.api.catalog_subscriptions import the_subscription
 from tallystick.api.http import Reply, Request, Route
 from tallystick.catalog import (
     effects,
@@ -71,12 +72,14 @@ def preview(services: Services, transaction: Transaction, request: Request) -> R
 ROUTES: Final = (
     Route(
         method="POST", path="/api/v1/subscriptions/{id}/transfer", handler=transfer, runs="write",
+        entity=the_subscription,
         summary="Hand a subscription to another resource", tag="Subscriptions",
         body=TransferSubscription, reply=SubscriptionReply,
         description="From now on; what was used stays with the resource that used it.",
     ),
     Route(
         method="POST", path="/api/v1/subscriptions/{id}/delegate", handler=delegate, runs="write",
+        entity=the_subscription,
         summary="Hand a subscription to another customer", tag="Subscriptions",
         body=DelegateSubscription, reply=SubscriptionReply,
         description="From now on; what was used stays with the customer who used it, and who pays "

@@ -15,6 +15,7 @@ from tallystick.api.pagination import (
 )
 from tallystick.catalog import effects, subscription_rows, subscriptions
 from tallystick.catalog import subscription_view as view
+from tallystick.catalog.entity_calls import Entity
 from tallystick.catalog.shapes.replies import IdReply, ProvisionReply, SubscriptionReply
 from tallystick.catalog.shapes.subscriptions import (
     CancelSubscription,
@@ -34,6 +35,17 @@ _STATUSES: Final = (
     "PAYMENT_PENDING", "ACTIVE", "EXPIRED", "IN_TRIAL", "CANCELED", "NOT_STARTED",
 )  # fmt: skip
 _PRICING_TYPES: Final = ("FREE", "PAID", "CUSTOM")
+
+
+def the_subscription(request: Request) -> Entity:
+    """The subscription that the path names."""
+    return Entity("subscription", request.args["id"])
+
+
+def _the_subscriber(request: Request) -> Entity:
+    """The customer, or its resource, that is to have a plan."""
+    body = request.read(ProvisionSubscription)
+    return Entity("customer", body.customer_id, body.resource_id or "")
 
 
 def provision(services: Services, transaction: Transaction, request: Request) -> Reply:
@@ -140,6 +152,7 @@ def _changed(
 ROUTES: Final = (
     Route(
         method="POST", path="/api/v1/subscriptions", handler=provision, runs="write", status=201,
+        entity=_the_subscriber,
         summary="Subscribe a customer to a plan", tag="Subscriptions",
         body=ProvisionSubscription, reply=ProvisionReply,
         description="It starts now, or at `startDate`, past or future. Another plan of a product "
@@ -167,6 +180,7 @@ ROUTES: Final = (
     ),
     Route(
         method="PATCH", path="/api/v1/subscriptions/{id}", handler=update, runs="write",
+        entity=the_subscription,
         summary="Change a subscription", tag="Subscriptions", body=UpdateSubscription,
         reply=SubscriptionReply,
         description="What is omitted stays; lists and objects are replaced whole. Add-ons and "
@@ -174,12 +188,14 @@ ROUTES: Final = (
     ),
     Route(
         method="POST", path="/api/v1/subscriptions/{id}/cancel", handler=cancel, runs="write",
+        entity=the_subscription,
         summary="End a subscription", tag="Subscriptions", body=CancelSubscription,
         reply=SubscriptionReply,
         description="Now (the default), at the end of the billing period, or at `endDate`.",
     ),
     Route(
         method="POST", path="/api/v1/subscriptions/{id}/migrate", handler=migrate, runs="write",
+        entity=the_subscription,
         summary="Move to the newest version of the plan", tag="Subscriptions",
         body=MigrateSubscription, reply=SubscriptionReply,
         description="Now (the default) or at the end of the billing period; so do its add-ons.",
@@ -187,14 +203,14 @@ ROUTES: Final = (
     Route(
         method="DELETE", path="/api/v1/subscriptions/{id}/future-update/schedule",
         handler=call_off, runs="write", summary="Call off what is scheduled", tag="Subscriptions",
-        reply=IdReply,
+        entity=the_subscription, reply=IdReply,
         description="The plan change, the migration and the changes that `futureUpdates` lists do "
         "not happen; 404 when nothing is scheduled.",
     ),
     Route(
         method="DELETE", path="/api/v1/subscriptions/{id}/future-update/pending-payment",
         handler=no_pending_payment, runs="write", summary="Call off what awaits a payment",
-        tag="Subscriptions", reply=IdReply,
+        tag="Subscriptions", entity=the_subscription, reply=IdReply,
         description="Always 404: nothing waits for a payment here.",
     ),
 )  # fmt: skip

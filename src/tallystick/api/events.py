@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -13,6 +12,7 @@ from tallystick.api.http import Id, Reply, Request, Route, Time
 from tallystick.clock import HOUR
 from tallystick.inbox.inbox import Arrival
 from tallystick.ingest.events import accept_events
+from tallystick.store import Transaction
 
 if TYPE_CHECKING:
     from tallystick.app import Services
@@ -39,17 +39,24 @@ class NoData(msgspec.Struct):
     """Nothing to tell."""
 
 
-async def report_events(services: Services, request: Request) -> Reply:
-    """Accept events: 2xx says that they survive anything from now on."""
+def read_arrival(services: Services, request: Request) -> Arrival:
+    """What the inbox keeps of a request."""
     now = services.clock.now()
-    future_us = services.settings.event_future_hours * HOUR
-    body = request.body
-    if len(body) <= limits.EVENTS_AT_ONCE_BYTES_MAX:
-        accepted = accept_events(body, now, future_us)
-    else:
-        accepted = await asyncio.to_thread(accept_events, body, now, future_us)
-    arrival = Arrival(request.environment, now, accepted.events, accepted.lines)
-    position = await services.arrivals.submit(arrival)
+    accepted = accept_events(request.body, now, services.settings.event_future_hours * HOUR)
+    return Arrival(request.environment, now, accepted.events, accepted.lines)
+
+
+def report_events(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """Accept events: 2xx says that they survive anything from now on."""
+    return _told(services.inbox.add(transaction, *request.read(Arrival)))
+
+
+async def gathered_events(services: Services, request: Request) -> Reply:
+    """``report_events``, together with whoever reports at the same moment."""
+    return _told(await services.arrivals.submit(request.read(Arrival)))
+
+
+def _told(position: int) -> Reply:
     return Reply({}, headers={"Tally-Position": str(position)})
 
 
@@ -58,7 +65,9 @@ ROUTES: Final = (
         method="POST",
         path="/api/v1/events",
         handler=report_events,
-        runs="async",
+        gathered=gathered_events,
+        runs="write",
+        store="inbox",
         summary="Report events",
         description="Accepts raw events. A 200 says that all of them are on disk; they count "
         "within a second. One bad event refuses the request, and the message names each bad one. "
@@ -66,6 +75,7 @@ ROUTES: Final = (
         "`Tally-Position` is what `GET /tally/v1/sync` takes.",
         tag="Events",
         body=EventsRequest,
+        decode=read_arrival,
         reply=NoData,
     ),
 )

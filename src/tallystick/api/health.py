@@ -1,7 +1,9 @@
 """How the server does: alive, ready, and its numbers for Prometheus.
 
 Owns: what "ready" means: counters no older than ``READY_SECONDS_MAX``. What is quarantined or being
-recounted is told, and does not make a server unready.
+recounted is told, and does not make a server unready. Promises: whoever sends no key learns numbers
+of the whole server alone; the names of environments, and what belongs to one, are told to its own
+server keys.
 """
 
 from __future__ import annotations
@@ -122,37 +124,40 @@ class MetricsPage:
         """Everything in the Prometheus text format."""
         families = [
             *request_families(self.shared.read()),
-            *_ledger(services.inbox, transaction),
+            *_ledger(services.inbox, transaction, request),
             *_gauges(services, transaction),
         ]
         return Reply(Raw(render(families), _TEXT))
 
 
-def _ledger(inbox: Inbox, transaction: Transaction) -> list[Family]:
-    accepted: list[Row] = sorted(inbox.accepted().items())
+def _ledger(inbox: Inbox, transaction: Transaction, request: Request) -> list[Family]:
+    """The books: those of the environment whose server key was sent, else of all together."""
+    accepted: list[Row] = list(inbox.accepted().items())
     totals = transaction.all(TOTALS)
-    return [
-        _by_environment("events_accepted_total", "counter", "Events accepted.", accepted, 1),
-        _by_environment("reports_accepted_total", "counter", "Usage reports accepted.", totals, 1),
-        _by_environment(
-            "reports_duplicate_total", "counter", "Usage reports that were repetitions.", totals, 2
-        ),
-        _by_environment(
-            "counted_total", "counter", "Events and usage reports counted and archived.", totals, 3
-        ),
-        _by_environment(
-            "events_duplicate_total", "counter", "Events that were repetitions.", totals, 4
-        ),
-        _by_environment("events_quarantined", "gauge", "Events set aside as poison.", totals, 5),
-        _by_environment(
-            "events_discarded_total", "counter", "Events set aside and discarded.", totals, 6
-        ),
-    ]
+    own = request.environment if request.key_kind == "server" else None
+    columns = [("events_accepted_total", "counter", "Events accepted.", accepted, 1)]
+    columns += [(*told, totals, number) for number, told in enumerate(_COLUMNS, 1)]
+    return [_book(*column, own) for column in columns]
 
 
-def _by_environment(name: str, kind: str, help_: str, rows: list[Row], column: int) -> Family:
-    samples = [("", {"environment": str(row[0])}, cast("int", row[column])) for row in rows]
-    return Family(f"tallystick_{name}", kind, help_, samples)
+_COLUMNS: Final = (
+    ("reports_accepted_total", "counter", "Usage reports accepted."),
+    ("reports_duplicate_total", "counter", "Usage reports that were repetitions."),
+    ("counted_total", "counter", "Events and usage reports counted and archived."),
+    ("events_duplicate_total", "counter", "Events that were repetitions."),
+    ("events_quarantined", "gauge", "Events set aside as poison."),
+    ("events_discarded_total", "counter", "Events set aside and discarded."),
+)
+"""What the columns of ``TOTALS`` after the first are."""
+
+
+def _book(
+    name: str, kind: str, help_: str, rows: list[Row], column: int, own: str | None
+) -> Family:
+    wanted = (row for row in rows if own is None or row[0] == own)
+    value = sum(cast("int", row[column]) for row in wanted)
+    labels = {} if own is None else {"environment": own}
+    return Family(f"tallystick_{name}", kind, help_, [("", labels, value)])
 
 
 def _gauges(services: Services, transaction: Transaction) -> list[Family]:
@@ -203,9 +208,11 @@ def routes(shared: SharedCounts) -> tuple[Route, ...]:
             path="/metrics",
             handler=MetricsPage(shared),
             summary="Metrics",
-            description="Requests, latencies, events and lag in the Prometheus text format.",
+            description="Requests, latencies, events and lag in the Prometheus text format: of the "
+            "whole server, since no key is needed. With a server key what was accepted and counted "
+            "is that of the key's environment, and is labelled with its name.",
             tag="Operations",
-            access="public",
+            access="optional",
             media_type=_TEXT,
         ),
     )

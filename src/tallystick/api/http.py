@@ -11,11 +11,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    TypeVar,
+    cast,
+)
 
 import msgspec
 
 from tallystick import limits
+from tallystick.catalog.entity_calls import Entity
 from tallystick.catalog.pages import Page
 from tallystick.clock import Instant, format_instant, parse_instant
 from tallystick.errors import BadInput
@@ -46,11 +57,13 @@ __all__ = [
 T = TypeVar("T")
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-AccessKind = Literal["server", "client", "public"]
-"""Who may call: server keys alone; client keys too; everyone, without a key."""
+AccessKind = Literal["server", "client", "optional", "public"]
+"""Who may call: server keys alone; client keys too; everyone, and who sends a key may be told more;
+everyone, and keys are not looked at."""
 Runs = Literal["read", "write", "query", "async"]
-"""``read``: on the event loop, in one snapshot; ``write``: in the state's group commit; ``query``:
-in a bounded pool of threads, in one snapshot; ``async``: an ``AsyncHandler`` on the event loop."""
+"""``read``: on the event loop, in one snapshot; ``write``: in the group commit of the route's
+store; ``query``: in a bounded pool of threads, in one snapshot; ``async``: an ``AsyncHandler`` on
+the event loop."""
 
 
 Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.ID_CHARS_MAX)]
@@ -199,8 +212,7 @@ class Raw:
     media_type: str = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """``data`` is answered as ``{"data": …}``, a ``Page`` with its cursors, a ``Raw`` as it is.
 
     ``status`` None is the route's own.
@@ -208,7 +220,7 @@ class Reply:
 
     data: object
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 def freshness_headers(fresh: Fresh, pending: Instant | None = None) -> Mapping[str, str]:
@@ -231,7 +243,7 @@ AsyncHandler: TypeAlias = "Callable[[Services, Request], Awaitable[Reply]]"
 
 
 BodyReader: TypeAlias = "Callable[[Services, Request], object]"
-"""Makes ``Request.payload`` of ``Request.body``."""
+"""Makes ``Request.payload`` of ``Request.body``; of a large body on a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +261,10 @@ class Route:
     """One operation: where it is, who may call it, how it runs, and how it is documented.
 
     ``body`` is decoded before the handler runs, and before a write transaction begins: by
-    ``decode`` if there is one. An ``async`` handler reads ``Request.body`` itself. ``gathered``
-    does what a write's handler does, sharing its statements with other requests. ``reply`` is the
-    type of ``data`` (of one item of it for a ``page``, of the whole answer without ``envelope``).
+    ``decode`` if there is one. ``store`` is what a write changes, ``entity`` tells what it targets
+    where only so many changes a minute are let through. ``gathered`` does what a write's handler
+    does, sharing its statements with other requests. ``reply`` is the type of ``data`` (of one item
+    of it for a ``page``, of the whole answer without ``envelope``).
     """
 
     method: Method
@@ -262,8 +275,10 @@ class Route:
     tag: str
     access: AccessKind = "server"
     runs: Runs = "read"
+    store: Literal["state", "inbox"] = "state"
     body: Any = None
     decode: BodyReader | None = None
+    entity: Callable[[Request], Entity] | None = None
     gathered: AsyncHandler | None = None
     query: tuple[QueryParam, ...] = ()
     reply: Any = None
@@ -271,6 +286,12 @@ class Route:
     envelope: bool = True
     media_type: str = "application/json"
     status: int = 200
+
+    def write(self, services: Services, transaction: Transaction, request: Request) -> Reply:
+        """What a write's handler does, unless what it targets was changed too often already."""
+        if self.entity is not None:
+            services.entity_calls.admit(transaction, request.environment, self.entity(request))
+        return cast("Handler", self.handler)(services, transaction, request)
 
 
 _HEX: Final = {

@@ -40,6 +40,7 @@ _ERROR: Final[Json] = {
     },
     "required": ["message", "code"],
 }
+_SECURITY: Final[list[Json]] = [{"apiKey": []}, {"bearer": []}]
 _PAGINATION: Final[Json] = {
     "type": "object",
     "title": "Pagination",
@@ -57,7 +58,8 @@ _ERRORS_OF_ALL: Final = {
     "404": "What the path or the body names does not exist.",
     "409": "It contradicts what is stored, an id that exists already for one.",
     "413": "The body is too large.",
-    "429": "Too much waits already; nothing was stored. Repeat after `Retry-After` seconds.",
+    "429": "Too much waits already, or one subscription was changed too often; nothing was stored. "
+    "Repeat after `Retry-After` seconds.",
     "503": "The store cannot take it now; nothing was stored. Repeat after `Retry-After` seconds.",
 }
 
@@ -80,7 +82,7 @@ def openapi(routes: Iterable[Route]) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"apiKey": []}, {"bearer": []}],
+        "security": _SECURITY,
         "tags": [{"name": tag, "description": text} for tag, text in TAGS.items() if tag in used],
         "paths": paths,
         "components": {
@@ -155,6 +157,8 @@ def _operation(route: Route, schemas: Mapping[Any, Json]) -> Json:
     }
     if route.access == "public":
         operation["security"] = []
+    elif route.access == "optional":
+        operation["security"] = [{}, *_SECURITY]
     if route.body is not None:
         content = {"application/json": {"schema": schemas[route.body]}}
         operation["requestBody"] = {
@@ -223,6 +227,8 @@ def _errors(route: Route) -> Json:
     if route.access == "public":
         return {}
     without = set() if route.body is not None else {"409", "413"}
+    if route.access == "optional":
+        without = _ERRORS_OF_ALL.keys() - {"401"}
     content = {"application/json": {"schema": {"$ref": _REF.format(name="Error")}}}
     return {
         status: {"description": text, "content": content}

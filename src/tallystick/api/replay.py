@@ -1,9 +1,11 @@
 """``Idempotency-Key``: the same request sent again gets the same answer.
 
-Owns: the table ``replies``. The answer is kept in the transaction that did the work, so both exist
-or neither; an error is not kept, because nothing was done. A key is one operation's (environment,
-method and path) and lasts ``limits.REPLAY_HOURS``. Events and usage items carry keys of their own
-besides (DESIGN 4).
+Owns: the table ``replies`` of either store. The answer is kept in the transaction that did the
+work, so both exist or neither: in state.db, or in inbox.db for events. An error is not kept,
+because nothing was done. A key is one operation's (environment, method and path) and lasts
+``limits.REPLAY_HOURS``. Who sends the same at the same moment, to whichever process, waits: writers
+are serialised, so the second finds the reply of the first. Events and usage items carry keys of
+their own besides (DESIGN 4).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import msgspec
 
 from tallystick import limits
 from tallystick.api.answers import Answer, Header, answer
-from tallystick.api.http import Handler, Request, Route
+from tallystick.api.http import Request, Route
 from tallystick.clock import HOUR
 from tallystick.errors import BadInput
 from tallystick.store import Transaction
@@ -54,8 +56,7 @@ def answer_once(
     kept = transaction.one(FIND, *scope, now - limits.REPLAY_HOURS * HOUR)
     if kept is not None:
         return _again(digest, *cast("tuple[bytes, int, str, bytes]", kept))
-    reply = cast("Handler", route.handler)(services, transaction, request)
-    answered = answer(reply, route.status)
+    answered = answer(route.write(services, transaction, request), route.status)
     headers = _headers_text(answered.headers)
     transaction.run(KEEP, *scope, digest, answered.status, headers, answered.body, now)
     return answered

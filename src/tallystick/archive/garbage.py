@@ -50,12 +50,14 @@ DELETE FROM changes WHERE seq IN (
 )
 """
 
-# Replies to ``Idempotency-Key`` that nobody gets again.
+# Replies to ``Idempotency-Key`` that nobody gets again, of either store.
 FORGET_REPLIES = """
 DELETE FROM replies WHERE (environment, method, path, key) IN (
     SELECT environment, method, path, key FROM replies WHERE made_at < ? ORDER BY made_at LIMIT ?
 )
 """
+
+ANY_REPLY = "SELECT 1 FROM replies WHERE made_at < ? LIMIT 1"
 
 
 class Collector:
@@ -65,6 +67,7 @@ class Collector:
         self,
         *,
         state: Store,
+        inbox_store: Store,
         connection: duckdb.DuckDBPyConnection,
         data_folder: Path,
         epoch: int,
@@ -74,6 +77,7 @@ class Collector:
     ) -> None:
         """``confirm`` asserts that ``epoch`` is still the owner's, and raises when it is not."""
         self._state = state
+        self._inbox_store = inbox_store
         self._connection = connection
         self._data_folder = data_folder
         self._epoch = epoch
@@ -90,6 +94,7 @@ class Collector:
             or self._delete_removed()
             or self._expire_duplicates(now)
             or self._expire_rows(now)
+            or self._expire_replies_of_events(now)
         )
 
     def _delete_strays(self) -> bool:
@@ -165,6 +170,16 @@ class Collector:
             replies = transaction.run(FORGET_REPLIES, now - limits.REPLAY_HOURS * HOUR, rows_max)
             changes = transaction.run(FORGET_CHANGES, limits.CHANGES_KEPT, rows_max)
         return claims + replies + changes > 0
+
+    def _expire_replies_of_events(self, now: Instant) -> bool:
+        """As of other requests, but in the inbox, where accepting shall not wait for nothing. No
+        owner is asked: what is expired is so for whoever deletes it."""
+        expired = now - limits.REPLAY_HOURS * HOUR
+        with self._inbox_store.reading() as transaction:
+            if transaction.one(ANY_REPLY, expired) is None:
+                return False
+        with self._inbox_store.writing() as transaction:
+            return transaction.run(FORGET_REPLIES, expired, limits.EXPIRED_ROWS_PER_STEP) > 0
 
 
 def _delete_spills_of_the_dead(run_folder: Path) -> None:

@@ -246,7 +246,7 @@ def _check_change(
                 code="CannotUpdateUnitTransformationError",
             )
     gone = set(_values(before)) - set(_values(body))
-    used = gone & in_use.values_granted(transaction, environment, feature) if gone else set()
+    used = gone & in_use.values_granted(transaction, environment, feature, now) if gone else set()
     if used:
         raise BadInput(
             f"enumConfiguration: value {min(used)!r} of feature {feature!r} is granted; "

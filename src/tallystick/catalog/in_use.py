@@ -95,6 +95,12 @@ WHERE environment = ? AND feature = ? AND ended_at IS NULL AND (end_at IS NULL O
 LIMIT 1
 """
 
+# What promotional entitlements to a feature that have not ended grant.
+PROMOTED_ITEMS = """
+SELECT body FROM promotional_entitlements
+WHERE environment = ? AND feature = ? AND ended_at IS NULL AND (end_at IS NULL OR end_at > ?)
+"""
+
 # Subscriptions, a few at a time, whose text may name a feature: only their body tells overrides.
 MAY_OVERRIDE = """
 SELECT id, body FROM subscriptions
@@ -155,17 +161,19 @@ def granted_by(
     return None if subscription is None else f"subscription {subscription!r}"
 
 
-def values_granted(transaction: Transaction, environment: str, feature: str) -> set[str]:
-    """The values of an ENUM feature that open plans and add-ons grant."""
+def values_granted(
+    transaction: Transaction, environment: str, feature: str, now: Instant
+) -> set[str]:
+    """The values of an ENUM feature that open plans and add-ons, and promotions, grant."""
     scope = (environment, feature)
     rows = transaction.all(PLAN_ITEMS, *scope) + transaction.all(ADDON_ITEMS, *scope)
-    return {
-        value
-        for (text,) in cast("list[tuple[str]]", rows)
-        for item in decode_list(text)
-        if item["id"] == feature
-        for value in item.get("enumValues") or ()
-    }
+    offered = (item for (text,) in rows for item in decode_list(cast("str", text)))
+    promoted = transaction.all(PROMOTED_ITEMS, *scope, now)
+    items = [
+        *(item for item in offered if item["id"] == feature),
+        *(decode(cast("str", text)) for (text,) in promoted),
+    ]
+    return {value for item in items for value in item.get("enumValues") or ()}
 
 
 def require_package_free(

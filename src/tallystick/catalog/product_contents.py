@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from tallystick.catalog import packages, products
+from tallystick.catalog import features, packages, products
 from tallystick.catalog.changes import EVERYONE, record_change
 from tallystick.catalog.packages import Package, Version
 from tallystick.catalog.rows import Body
@@ -38,17 +38,33 @@ def archive(transaction: Transaction, environment: str, product: str, now: Insta
 
 
 def unarchive(transaction: Transaction, environment: str, product: str, now: Instant) -> Body:
-    """Unarchive a product with all that was archived with it."""
+    """Unarchive a product with all that was archived with it.
+
+    Raises ``BadInput`` where that grants a feature which was archived meanwhile.
+    """
     answered = products.set_status(transaction, environment, product, "PUBLISHED", now)
     for kind in _KINDS:
         for package in packages.of_product(transaction, environment, kind, product):
             for version in package.versions:
                 if version.body.get(_MARK):
+                    _require_open_features(transaction, environment, kind, version)
                     body = {name: told for name, told in version.body.items() if name != _MARK}
                     status = "DRAFT" if version.published_at is None else "PUBLISHED"
                     back = replace(version, body=body, status=status, updated_at=now)
                     packages.write(transaction, environment, kind, back)
     return answered
+
+
+def _require_open_features(
+    transaction: Transaction, environment: str, kind: Kind, version: Version
+) -> None:
+    for feature in sorted(version.features):
+        if features.stored(transaction, environment, feature)["featureStatus"] == "SUSPENDED":
+            raise BadInput(
+                f"{kind} {version.id!r} grants feature {feature!r}, which is archived; "
+                f"unarchive that first",
+                code="EntityIsArchivedError",
+            )
 
 
 def duplicate(

@@ -80,7 +80,7 @@ def _updates(found: Subscription, now: Instant) -> Iterator[Body]:
                 yield _update(kind, later["at"])
     replaced = body.get("replaced")
     if replaced is not None and found.end is not None and found.end > now:
-        yield _update("PLAN", found.end, replaced["plan"])
+        yield _update("PLAN", replaced["at"], replaced["plan"])
 
 
 def _update(kind: str, at: int, target: str | None = None) -> Body:

@@ -103,6 +103,8 @@ def update(
     if request.cancellation_date is not UNSET:
         end_at = optional_instant("cancellationDate", request.cancellation_date)
         changed = _until(changed, end_at, now)
+    if changed.end != found.end:
+        changed = _before_successor(transaction, environment, found, changed)
     changed = _granting(transaction, environment, changed, request, at)
     return write(transaction, environment, changed, now)
 
@@ -117,7 +119,8 @@ def cancel(
     """End a subscription now, at the end of its billing period (of its trial, during that), or at a
     date; when the request does not say, as its product does, which is now unless it says otherwise.
 
-    What it would have replaced goes on, if it had not begun.
+    One that has not begun never holds, and what it would have replaced goes on. One that another
+    plan is to replace ends no later than that begins, whatever is asked for.
     """
     found = find_open(transaction, environment, subscription, now)
     product = products.stored(transaction, environment, found.product)
@@ -133,9 +136,11 @@ def cancel(
     else:
         end = max(now, found.start)
         changed = replace(found, end=end, body=found.body | {"cancelReason": "Immediate"})
-    if changed.end == found.start:
+    changed = _before_successor(transaction, environment, found, changed)
+    written = write(transaction, environment, changed, now)
+    if found.start > now and changed.end == found.start:
         _restore_replaced(transaction, environment, found, now)
-    return write(transaction, environment, changed, now)
+    return written
 
 
 def call_off(
@@ -218,36 +223,77 @@ def _replacing(
     never holds.
     """
     scope = (environment, draft.customer, draft.resource, draft.product)
-    others = [of_row(row).as_of(now) for row in transaction.all(SELECT_OF_PRODUCT, *scope)]
+    everyone = [of_row(row).as_of(now) for row in transaction.all(SELECT_OF_PRODUCT, *scope)]
     if request.start_date is UNSET:
-        draft = _scheduled(draft, request, others, now)
-    others = [other for other in others if not other.ended(draft.start)]
+        draft = _scheduled(draft, request, everyone, now)
+    others = [other for other in everyone if not other.ended(draft.start)]
     replaced = [other for other in others if other.start <= draft.start]
     if any(other.plan == draft.plan for other in replaced):
         raise Conflict(
             f"planId: {draft.customer!r} is subscribed to {draft.plan!r} already; update or "
             f"migrate that subscription instead"
         )
-    for other in others:
-        was = {"by": draft.id, "plan": draft.plan, "end": other.end,
-               "cancelReason": other.body.get("cancelReason")}  # fmt: skip
-        body = other.body | {"cancelReason": _REPLACED, "replaced": was}
-        ended = replace(other, end=max(draft.start, other.start), body=body)
-        write(transaction, environment, ended, now)
+    void = {other.id for other in others if other.start >= draft.start}
+    for other in everyone:
+        was = other.body.get("replaced")
+        if other in others or (was is not None and was["by"] in void):
+            write(transaction, environment, _replaced_by(draft, other, void), now)
     return _continuing(draft, replaced[-1], request, product) if replaced else draft
+
+
+def _replaced_by(draft: Subscription, other: Subscription, void: set[str]) -> Subscription:
+    """A subscription that ends where a draft begins, and knows how it would end without it.
+
+    One that never holds is gone for good. What that was to replace, the draft replaces.
+    """
+    if other.id in void:
+        body = other.body | {"cancelReason": _REPLACED, "replaced": None}
+        return replace(other, end=other.start, body=body)
+    was = other.body.get("replaced")
+    if was is None or was["by"] not in void:
+        was = {"end": other.end, "cancelReason": other.body.get("cancelReason")}
+    was = was | {"by": draft.id, "plan": draft.plan, "at": draft.start}
+    body = other.body | {"replaced": was}
+    if other.end is not None and other.end < draft.start:
+        return replace(other, body=body)
+    return replace(other, end=draft.start, body=body | {"cancelReason": _REPLACED})
+
+
+def _before_successor(
+    transaction: Transaction, environment: str, found: Subscription, changed: Subscription
+) -> Subscription:
+    """A subscription that was told another end, which is no later than another plan takes over;
+    the end that it was told holds should that be called off."""
+    if products.stored(transaction, environment, found.product)["multipleSubscriptions"]:
+        return changed
+    scope = (environment, found.customer, found.resource, found.product)
+    others = [of_row(row) for row in transaction.all(SELECT_OF_PRODUCT, *scope)]
+    later = [other for other in others if other.start > found.start and other.end != other.start]
+    was = found.body.get("replaced")
+    if not later or (was is None and changed.end is not None and changed.end <= later[0].start):
+        return changed
+    was = {"by": later[0].id, "plan": later[0].plan, "at": later[0].start, "end": changed.end,
+           "cancelReason": changed.body.get("cancelReason")}  # fmt: skip
+    body = changed.body | {"replaced": was}
+    if changed.end is not None and changed.end < later[0].start:
+        return replace(changed, body=body)
+    return replace(changed, end=later[0].start, body=body | {"cancelReason": _REPLACED})
 
 
 def _restore_replaced(
     transaction: Transaction, environment: str, cancelled: Subscription, now: Instant
 ) -> None:
-    """Let what a subscription that never held replaced end as it would have without it."""
+    """Let what a subscription that never held replaced end as it would have without it. It is
+    written as one that never held already."""
     scope = (environment, cancelled.customer, cancelled.resource, cancelled.product)
     for row in transaction.all(SELECT_OF_PRODUCT, *scope):
         other = of_row(row)
         was = other.body.get("replaced")
         if was is not None and was["by"] == cancelled.id:
             body = other.body | {"cancelReason": was["cancelReason"], "replaced": None}
-            write(transaction, environment, replace(other, end=was["end"], body=body), now)
+            goes_on = replace(other, end=was["end"], body=body)
+            goes_on = _before_successor(transaction, environment, goes_on, goes_on)
+            write(transaction, environment, goes_on, now)
 
 
 def _scheduled(

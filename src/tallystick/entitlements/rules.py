@@ -18,9 +18,9 @@ committed yet must not be cached: ask fresh ``Rules()`` there, and throw it away
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 from tallystick import limits
 from tallystick.catalog.changes import EVERYONE
@@ -45,6 +45,8 @@ from tallystick.entitlements.loading import (
 )
 from tallystick.entitlements.packages import Kind, PackageName, load_package
 from tallystick.store import Transaction
+
+T = TypeVar("T")
 
 NEWEST_CHANGE = "SELECT seq, token FROM changes ORDER BY seq DESC LIMIT 1"
 
@@ -81,6 +83,15 @@ class _Customer:
     generations: Mapping[str, int]
     segments: dict[tuple[str, str], tuple[Segment, ...]] = field(default_factory=dict)
     winners: dict[tuple[str, str], Winner] = field(default_factory=dict)
+    made: dict[tuple[str, str], tuple[_Environment, object]] = field(default_factory=dict)
+
+    def forget_answers(self) -> int:
+        """Forget what was worked out; returns how much that was."""
+        count = len(self.segments) + len(self.winners) + len(self.made)
+        self.segments.clear()
+        self.winners.clear()
+        self.made.clear()
+        return count
 
 
 class Rules:
@@ -95,7 +106,7 @@ class Rules:
         # By package, the customers in memory that are made of it.
         self._holders: dict[tuple[str, PackageName], set[str]] = {}
         self._recounts: dict[str, OpenRecounts] = {}
-        # How many segments and winners of customers are in memory.
+        # How many answers of customers are in memory.
         self._answers = 0
 
     def refresh(self, transaction: Transaction) -> int:
@@ -226,6 +237,29 @@ class Rules:
         own = self._customer(transaction, environment, customer).generations.get(feature, 0)
         return max(own, 0 if rules is None else rules.generation)
 
+    def made_of(
+        self,
+        transaction: Transaction,
+        environment: str,
+        customer: str,
+        resource: str,
+        feature: str,
+        make: Callable[[], T],
+    ) -> T:
+        """What ``make`` makes of the rules of a feature of a customer or resource, and of nothing
+        else: made anew when one of them may have changed. There is one kind of it."""
+        features = self._environment(transaction, environment)
+        entry = self._customer(transaction, environment, customer)
+        known = entry.made.get((resource, feature))
+        if known is not None and known[0] is features:
+            return cast("T", known[1])
+        made = make()
+        if not resource or (resource, feature) in entry.segments:  # as ``segments`` keeps them
+            if known is None:
+                self._make_room()
+            entry.made[resource, feature] = features, made
+        return made
+
     def pending(
         self, transaction: Transaction, environment: str, customer: str, feature: str
     ) -> Instant | None:
@@ -276,8 +310,7 @@ class Rules:
         """For one more answer that was worked out; when there is none, all of them go."""
         if self._answers >= limits.RULES_ANSWERS_MAX:
             for known in self._customers.values():
-                known.segments.clear()
-                known.winners.clear()
+                known.forget_answers()
             self._answers = 0
         self._answers += 1
 
@@ -299,7 +332,7 @@ class Rules:
         known = self._customers.pop((environment, customer), None)
         if known is None or known.rules is None:
             return
-        self._answers -= len(known.segments) + len(known.winners)
+        self._answers -= known.forget_answers()
         for name in known.rules.packages:
             holders = self._holders[environment, name]
             holders.discard(customer)

@@ -30,7 +30,7 @@ WHERE counters.id > ? AND counters.id <= ?
 """
 
 # A number that was freed since it was read may be another counter's by now: asked again.
-DELETE = """
+DELETE_COUNTER = """
 DELETE FROM counters
 WHERE id = ?
   AND (generation < (SELECT generation FROM features
@@ -40,6 +40,10 @@ WHERE id = ?
                         WHERE of_customer.environment = counters.environment
                           AND of_customer.customer = counters.customer
                           AND of_customer.feature = counters.feature))
+"""
+DELETE_PART = """
+DELETE FROM counter_parts
+WHERE id = ? AND NOT EXISTS (SELECT 1 FROM counters WHERE counters.id = counter_parts.id)
 """
 
 
@@ -72,7 +76,8 @@ class Sweeper:
         if stale:
             with self._state.writing() as transaction:
                 self._owner.confirm(transaction)
-                transaction.run_many(DELETE, stale)
+                transaction.run_many(DELETE_COUNTER, stale)
+                transaction.run_many(DELETE_PART, stale)
         self._next = stop
         if stop >= last:
             self._swept_for = self._sweeping_for

@@ -67,8 +67,8 @@ class Upkeep:
         self._window_us = window_us
         self._busy = busy
         self._collector = Collector(
-            state=state, connection=connection, data_folder=data_folder, epoch=owner.epoch,
-            confirm=owner.confirm, window_us=window_us,
+            state=state, inbox_store=inbox_store, connection=connection, data_folder=data_folder,
+            epoch=owner.epoch, confirm=owner.confirm, window_us=window_us,
         )  # fmt: skip
         self._merging: Iterator[None] | None = None
         self._sweeper = Sweeper(state, owner)

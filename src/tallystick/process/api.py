@@ -18,10 +18,14 @@ from tallystick.api.routes import build_app
 from tallystick.app import open_services
 from tallystick.process.link import Link
 from tallystick.process.listener import bind, url_of
-from tallystick.process.wire import GatheringProtocol
+from tallystick.process.wire import Protocol
 from tallystick.settings import Settings
 
 log = logging.getLogger(__name__)
+
+# The objects of the requests in flight alone are more than Python's usual 700: it would look
+# through them again and again, and hardly ever find anything to free.
+_NEW_OBJECTS_UNTIL_COLLECTED = 20_000
 
 
 class _Server(uvicorn.Server):
@@ -55,6 +59,7 @@ def run_api(settings: Settings, link: Link | None, socket_descriptor: int | None
         # What lives until the end need not be looked at by every collection.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_NEW_OBJECTS_UNTIL_COLLECTED, *gc.get_threshold()[1:])
         if link is None:
             print(f"listening on {url_of(settings.host, listener)}", flush=True)
         else:
@@ -79,7 +84,7 @@ def _config(api: Api) -> uvicorn.Config:
     return uvicorn.Config(
         cast("Any", api),  # uvicorn's own types for scopes are narrower than what it sends
         loop="uvloop",
-        http=GatheringProtocol,
+        http=Protocol,
         ws="none",
         lifespan="off",
         access_log=False,

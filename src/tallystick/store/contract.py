@@ -12,6 +12,9 @@ is written twice. What differs between engines is here, as promises:
   wait, and works again without a restart when the cause is gone.
 * A row that breaks a constraint raises ``DamagedData``: who writes knows, in the transaction, what
   is stored, so something stored or remembered is not what it ought to be.
+* Opening a store brings its schema to the newest version (``schemas``) in one transaction: whoever
+  opens it at the same moment, or dies in the middle, one version or the other is there, whole. A
+  schema newer than this code is refused with ``OperatorError``.
 * Row ids of tables declared with ``AUTOINCREMENT`` are never reused, and become visible in order.
 
 ``tests/store/`` holds the suite that every implementation passes.

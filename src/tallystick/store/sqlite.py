@@ -1,6 +1,7 @@
 """The SQL store on SQLite, in WAL mode with ``synchronous=FULL``.
 
-Owns: connections, transactions, schema installation, and the translation of SQLite's errors.
+Owns: connections, transactions, the version of a schema (``PRAGMA user_version``; ``schemas`` has
+its steps), and the translation of SQLite's errors.
 Each thread has its own read connection; one write connection is shared under a lock.
 
 Waiting for another process's write is done here rather than by SQLite's busy handler: that one
@@ -14,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from types import TracebackType
 from typing import cast
@@ -22,8 +22,7 @@ from typing import cast
 from tallystick import limits
 from tallystick.errors import DamagedData, OperatorError, Unavailable
 from tallystick.store.contract import Row, Value
-
-SCHEMA_VERSION = 1
+from tallystick.store.schemas import newest_version, statements_from
 
 _RETRY_SECONDS = 0.0005
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -138,7 +137,8 @@ class SqliteStore:
     """One SQLite database file with the schema ``schema/NAME.sql``."""
 
     def __init__(self, path: Path, schema: str) -> None:
-        """Open ``path``, creating it with the schema named ``schema`` when it is new.
+        """Open ``path``, creating it with the schema named ``schema`` when it is new, and bringing
+        it up to date when an older Tallystick made it.
 
         Raises ``OperatorError`` when the file cannot be opened or has a schema of a newer version.
         """
@@ -250,32 +250,26 @@ class SqliteStore:
         return True
 
     def _install(self, schema: str) -> None:
-        script = resources.files("tallystick.store").joinpath(f"schema/{schema}.sql").read_text()
+        """Bring the database to the newest version of its schema, in one transaction."""
+        newest = newest_version(schema)
         self._begin_immediate(time.monotonic() + limits.STORE_BUSY_SECONDS_MAX)
         try:
             found = self._writer.execute("PRAGMA user_version").fetchone()[0]
-            if found > SCHEMA_VERSION:
+            if found > newest:
                 raise OperatorError(
                     f"{self._path}: written by a newer Tallystick (schema {found}, this one "
-                    f"knows {SCHEMA_VERSION}); upgrade Tallystick"
+                    f"knows {newest}); upgrade Tallystick"
                 )
-            if found == 0:
-                for statement in _statements(script):
-                    self._writer.execute(statement)
-                self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            for statement in statements_from(schema, found):
+                self._writer.execute(statement)
+            if found < newest:
+                # SQLite takes no parameter here; the number is ours.
+                self._writer.execute("PRAGMA user_version = " + str(newest))
             self._writer.execute("COMMIT")
         except BaseException:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
             raise
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a schema file, which has no semicolon inside one."""
-    without_comments = "\n".join(line.split("--")[0] for line in script.splitlines())
-    for statement in without_comments.split(";"):
-        if statement.strip():
-            yield statement
 
 
 def _primary_code(error: sqlite3.Error) -> int:

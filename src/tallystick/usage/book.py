@@ -17,7 +17,7 @@ from tallystick.core.parts import Part
 from tallystick.errors import TooManyRequests
 from tallystick.store import Transaction
 from tallystick.store.many_rows import for_many, run_rows
-from tallystick.usage.counters import CounterKey, write_counters
+from tallystick.usage.counters import CounterKey, write_counters, write_read_counters
 from tallystick.usage.keys import Claim, write_claims
 from tallystick.usage.lookup import Asked, look_up
 
@@ -58,7 +58,8 @@ class Book:
         """Opened at ``asked``, all that the pages will ask for; keys claimed before ``first_live``
         are free again."""
         self._transaction = transaction
-        self._parts, self._claims, self._waiting = look_up(transaction, asked, first_live)
+        found = look_up(transaction, asked, first_live)
+        self._parts, self._numbers, self._claims, self._waiting = found
         self._pages: list[Page] = []
 
     def part(self, counter: CounterKey) -> Part:
@@ -87,13 +88,21 @@ class Book:
     def write(self) -> None:
         """Everything that the pages changed."""
         transaction, pages = self._transaction, self._pages
-        changed = dict.fromkeys(counter for page in pages for counter in page.parts)
-        write_counters(transaction, [(counter, self._parts[counter]) for counter in changed])
+        self._write_counters()
         run_rows(transaction, INSERT_WAITING, [
             (page.environment, *entry) for page in pages for entry in page.entries
         ])  # fmt: skip
         write_claims(transaction, [claim for page in pages for claim in page.claims.items()])
         self._write_ledger()
+
+    def _write_counters(self) -> None:
+        changed = dict.fromkeys(counter for page in self._pages for counter in page.parts)
+        parts, numbers = self._parts, self._numbers
+        known = [(numbers[each], parts[each]) for each in changed if each in numbers]
+        write_read_counters(self._transaction, known)
+        if len(known) < len(changed):
+            new = [(each, parts[each]) for each in changed if each not in numbers]
+            write_counters(self._transaction, new)
 
     def _write_ledger(self) -> None:
         ledger: dict[str, tuple[int, int]] = {}

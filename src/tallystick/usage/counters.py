@@ -1,6 +1,7 @@
 """The counters: a cache of what the record adds up to.
 
-A row per (environment, customer, resource, feature, generation, period). The fold writes those of
+A counter per (environment, customer, resource, feature, generation, period): a row for its name,
+and one for what it holds. The fold writes those of
 features fed by events, the report transaction those of features fed by reports.
 """
 
@@ -29,31 +30,61 @@ class CounterKey(NamedTuple):
 
 
 READ_COUNTER = """
-SELECT id, count, sum, minimum, maximum FROM counters
+SELECT id, count, sum, minimum, maximum FROM counters JOIN counter_parts USING (id)
 WHERE environment = ? AND customer = ? AND resource = ? AND feature = ? AND generation = ?
   AND period_start = ?
 """
 
-WRITE_COUNTERS = for_many(
+NAME_COUNTERS = for_many(
     """
-    INSERT INTO counters (environment, customer, resource, feature, generation, period_start,
-                          count, sum, minimum, maximum)
+    INSERT INTO counters (environment, customer, resource, feature, generation, period_start)
     VALUES {rows}
-    ON CONFLICT (environment, customer, resource, feature, generation, period_start)
-    DO UPDATE SET count = excluded.count, sum = excluded.sum,
-                  minimum = excluded.minimum, maximum = excluded.maximum
+    ON CONFLICT (environment, customer, resource, feature, generation, period_start) DO NOTHING
+    """,
+    "(?, ?, ?, ?, ?, ?)",
+)
+
+# The names were given by ``NAME_COUNTERS``.
+WRITE_NAMED = for_many(
+    """
+    WITH wanted (environment, customer, resource, feature, generation, period_start,
+                 count, sum, minimum, maximum)
+      AS (VALUES {rows})
+    INSERT INTO counter_parts (id, count, sum, minimum, maximum)
+    SELECT counters.id, wanted.count, wanted.sum, wanted.minimum, wanted.maximum
+    FROM wanted
+    JOIN counters ON counters.environment = wanted.environment
+      AND counters.customer = wanted.customer AND counters.resource = wanted.resource
+      AND counters.feature = wanted.feature AND counters.generation = wanted.generation
+      AND counters.period_start = wanted.period_start
+    WHERE true
+    ON CONFLICT (id) DO UPDATE SET count = excluded.count, sum = excluded.sum,
+                                   minimum = excluded.minimum, maximum = excluded.maximum
     """,
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 )
 
+# Of counters that were just read: nobody can have deleted them.
+WRITE_READ = for_many(
+    """
+    INSERT INTO counter_parts (count, sum, minimum, maximum, id) VALUES {rows}
+    ON CONFLICT (id) DO UPDATE SET count = excluded.count, sum = excluded.sum,
+                                   minimum = excluded.minimum, maximum = excluded.maximum
+    """,
+    "(?, ?, ?, ?, ?)",
+)
+
 INSERT_COUNTER = """
-INSERT INTO counters (environment, customer, resource, feature, generation, period_start,
-                      count, sum, minimum, maximum)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO counters (environment, customer, resource, feature, generation, period_start)
+VALUES (?, ?, ?, ?, ?, ?)
+"""
+
+INSERT_PART = """
+INSERT INTO counter_parts (id, count, sum, minimum, maximum) VALUES (?, ?, ?, ?, ?)
 """
 
 REWRITE_COUNTER = """
-UPDATE counters SET count = ?, sum = ?, minimum = ?, maximum = ? WHERE id = ?
+UPDATE counter_parts SET count = ?, sum = ?, minimum = ?, maximum = ? WHERE id = ?
 """
 
 
@@ -76,15 +107,22 @@ def find_counter(transaction: Transaction, key: CounterKey) -> StoredCounter | N
     return None if row is None else StoredCounter(cast("int", row[0]), part_of_row(row[1:]))
 
 
-def write_counters(transaction: Transaction, parts: Iterable[tuple[CounterKey, Part]]) -> None:
+def write_counters(transaction: Transaction, parts: Sequence[tuple[CounterKey, Part]]) -> None:
     """Set counters to what they hold from now on, by name; each at most once."""
-    rows = [key + row_of_part(part) for key, part in parts]
-    run_rows(transaction, WRITE_COUNTERS, rows)
+    run_rows(transaction, NAME_COUNTERS, [key for key, _ in parts])
+    run_rows(transaction, WRITE_NAMED, [key + row_of_part(part) for key, part in parts])
+
+
+def write_read_counters(transaction: Transaction, parts: Iterable[tuple[int, Part]]) -> None:
+    """Set counters to what they hold from now on, by the numbers that this transaction read."""
+    run_rows(transaction, WRITE_READ, [(*row_of_part(part), row_id) for row_id, part in parts])
 
 
 def insert_counter(transaction: Transaction, key: CounterKey, part: Part) -> int:
-    """A new counter; returns the number of its row."""
-    return transaction.insert(INSERT_COUNTER, *key, *row_of_part(part))
+    """A new counter; returns its number."""
+    row_id = transaction.insert(INSERT_COUNTER, *key)
+    transaction.run(INSERT_PART, row_id, *row_of_part(part))
+    return row_id
 
 
 def rewrite_counters(transaction: Transaction, parts: Iterable[tuple[int, Part]]) -> None:

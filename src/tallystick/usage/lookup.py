@@ -29,13 +29,15 @@ LOOK_UP: Final = for_many(
     WITH wanted (place, environment, customer, resource, feature, generation, period_start, hash)
       AS (VALUES {{rows}})
     SELECT {WAITING}, place,
-           counters.count, counters.sum, counters.minimum, counters.maximum,
+           counter_parts.id, counter_parts.count, counter_parts.sum, counter_parts.minimum,
+           counter_parts.maximum,
            usage_keys.id, usage_keys.value, usage_keys.claimed_at, usage_keys.created_at
     FROM wanted
     LEFT JOIN counters ON counters.environment = wanted.environment
       AND counters.customer = wanted.customer AND counters.resource = wanted.resource
       AND counters.feature = wanted.feature AND counters.generation = wanted.generation
       AND counters.period_start = wanted.period_start
+    LEFT JOIN counter_parts ON counter_parts.id = counters.id
     LEFT JOIN usage_keys ON usage_keys.hash = wanted.hash
     """,
     "(?, ?, ?, ?, ?, ?, ?, ?)",
@@ -53,6 +55,7 @@ class LookedUp(NamedTuple):
     """What was found: a counter that is missing counts nothing yet, a missing key is free."""
 
     parts: dict[CounterKey, Part]
+    numbers: dict[CounterKey, int]
     claims: dict[bytes, Claim]
     waiting: int
 
@@ -64,14 +67,15 @@ def look_up(
     reports wait to be archived."""
     rows = [(place, *each.counter, each.key) for place, each in enumerate(asked)]
     parts: dict[CounterKey, Part] = {}
+    numbers: dict[CounterKey, int] = {}
     claims: dict[bytes, Claim] = {}
     waiting = 0
     for row in cast("Iterable[tuple[Any, ...]]", all_rows(transaction, LOOK_UP, rows)):
         waiting, (counter, key) = row[0], asked[row[1]]
-        part, claim = row[2:6], row[6:]
-        if part[0] is not None:
-            parts[counter] = part_of_row(part)
+        number, part, claim = row[2], row[3:7], row[7:]
+        if number is not None:
+            parts[counter], numbers[counter] = part_of_row(part), number
         if key is not None and claim[0] is not None:
             claims[key] = Claim(*claim)
     live = {key: claim for key, claim in claims.items() if claim.received_at >= first_live}
-    return LookedUp(parts, live, waiting)
+    return LookedUp(parts, numbers, live, waiting)

@@ -55,9 +55,11 @@ COUNTED_SCOPES: Final = """
 SELECT DISTINCT customer, resource, feature FROM counters WHERE environment = ? AND customer = ?
 """
 
-DELETE_COUNTERS: Final = """
-DELETE FROM counters WHERE environment = ? AND customer = ? AND resource = ? AND feature = ?
+OF_SCOPE: Final = "environment = ? AND customer = ? AND resource = ? AND feature = ?"
+DELETE_PARTS: Final = f"""
+DELETE FROM counter_parts WHERE id IN (SELECT id FROM counters WHERE {OF_SCOPE})
 """
+DELETE_COUNTERS: Final = f"DELETE FROM counters WHERE {OF_SCOPE}"
 
 # The reports of the scopes in ``moving``; formatted with the relation of all reports. That names
 # lie between the first and the last is said beside, because files can be left out by it.
@@ -152,7 +154,8 @@ def recalculate(
             part = scopes[first : first + limits.RECALCULATED_TOGETHER_MAX]
             accounts = _accounts(transaction, rules, environment, part, first)
             counted = list(_count(session, accounts))
-            transaction.run_many(DELETE_COUNTERS, ((environment, *scope) for scope in part))
+            for delete in (DELETE_PARTS, DELETE_COUNTERS):
+                transaction.run_many(delete, ((environment, *scope) for scope in part))
             write_counters(transaction, counted)
 
 

@@ -136,12 +136,25 @@ class _Slip(NamedTuple):
     key: bytes | None
 
 
-class _Holder(NamedTuple):
-    """Whose usage of what, and the period and counter that hold now."""
+class _Holder:
+    """Whose usage of what, and the period and counter that hold now. It outlives its report for as
+    long as the rules it was made of (``Rules.made_of``), and follows the clock."""
 
-    account: Account
-    current: Period | None
-    counter: CounterKey
+    __slots__ = ("account", "counter", "current")
+
+    def __init__(self, account: Account, now: Instant) -> None:
+        self.account = account
+        self.turn_to(now)
+
+    def turn_to(self, now: Instant) -> None:
+        """Stand in the period of another instant."""
+        self.current = self.account.period_at(now)
+        self.counter = self.account.counter(self.current)
+
+    def is_at(self, now: Instant) -> bool:
+        """Whether the period is known to be the one of an instant."""
+        current = self.current
+        return current is not None and current.counted_from <= now < current.counted_until
 
 
 class _Reader:
@@ -154,7 +167,6 @@ class _Reader:
         self._rules = rules
         self._now = now
         self._fresh_ids = fresh_ids
-        self._holders: dict[tuple[str, str, str, str], _Holder] = {}
 
     def read(self, call: Call) -> list[_Slip]:
         """The slips of a call; raises what ``report_usages`` does about names."""
@@ -162,9 +174,9 @@ class _Reader:
 
     def _slip(self, environment: str, item: UsageItem) -> _Slip:
         scope = (environment, item.customer, item.resource, item.feature)
-        holder = self._holders.get(scope)
-        if holder is None:
-            holder = self._holders[scope] = self._holder(*scope)
+        holder = self._rules.made_of(self._transaction, *scope, lambda: self._holder(*scope))
+        if not holder.is_at(self._now):
+            holder.turn_to(self._now)
         created_at, own, counter = self._now, holder.current, holder.counter
         if item.created_at is not None and item.created_at != self._now:
             created_at = item.created_at
@@ -179,8 +191,7 @@ class _Reader:
             raise NotFound(f"customer {customer!r} does not exist", code="CustomerNotFound")
         known = _reported(rules.features(transaction, environment).get(feature), feature)
         account = open_account(transaction, rules, environment, customer, resource, known)
-        current = account.period_at(self._now)
-        return _Holder(account, current, account.counter(current))
+        return _Holder(account, self._now)
 
 
 def _asked(slips: Iterable[_Slip]) -> list[Asked]:
@@ -262,6 +273,7 @@ def _check_range(item: UsageItem, delta: Decimal, total: Decimal) -> None:
 
 def _measurement(slip: _Slip, claim: Claim, own: Period | None, total: Decimal) -> Measurement:
     account, current = slip.holder.account, slip.holder.current
+    start, end = _shown(own)
     return Measurement(
         id=claim.id,
         customer_id=account.customer,
@@ -271,7 +283,14 @@ def _measurement(slip: _Slip, claim: Claim, own: Period | None, total: Decimal) 
         created_at=format_instant(claim.created_at),
         value=json_number(Decimal(claim.value)),
         current_usage=json_number(in_units(account.feature, total)),
-        usage_period_start=format_instant(own.start) if resets(own) else None,
-        usage_period_end=format_instant(own.end) if resets(own) else None,
-        next_reset_date=format_instant(current.end) if resets(current) else None,
+        usage_period_start=start,
+        usage_period_end=end,
+        next_reset_date=end if own is current else _shown(current)[1],
     )
+
+
+def _shown(period: Period | None) -> tuple[str | None, str | None]:
+    """Where a period begins and ends, as texts; None where nothing resets."""
+    if not resets(period):
+        return None, None
+    return format_instant(period.start), format_instant(period.end)

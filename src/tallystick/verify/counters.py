@@ -41,7 +41,7 @@ ORDER BY customer LIMIT 1 OFFSET ?
 
 COUNTERS = """
 SELECT customer, resource, feature, generation, period_start, count, sum, minimum, maximum
-FROM counters WHERE environment = ? AND {range}
+FROM counters JOIN counter_parts USING (id) WHERE environment = ? AND {range}
 """
 
 # The part of a relation that is of an environment's range of customers.

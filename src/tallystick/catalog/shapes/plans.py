@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, UnsetType
 
+from tallystick import limits
 from tallystick.catalog.shapes.common import (
     BillingPeriod,
     Budget,
@@ -35,6 +36,13 @@ class TrialConfig(Shape, frozen=True, kw_only=True):
     units: Literal["DAY", "MONTH"]
     budget: Budget | UnsetType | None = UNSET
     trial_end_behavior: Literal["CONVERT_TO_PAID", "CANCEL_SUBSCRIPTION"] | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.duration <= limits.TRIAL_DURATION_MAX:
+            raise ValueError(f"duration must be over 0, and {limits.TRIAL_DURATION_MAX} at most")
+        if self.units == "MONTH" and self.duration != int(self.duration):
+            raise ValueError("duration must be a whole number of months")
 
 
 class CreatePlan(Shape, frozen=True, kw_only=True):

@@ -27,3 +27,20 @@ CREATE TABLE backlog (
 );
 
 INSERT INTO backlog (id, head, events, bytes) VALUES (1, 0, 0, 0);
+
+-- Answers to requests that carried an Idempotency-Key header, for a day: as of state.db, and written
+-- by the transaction that accepts.
+CREATE TABLE replies (
+    environment TEXT    NOT NULL,
+    method      TEXT    NOT NULL,
+    path        TEXT    NOT NULL,     -- as it was sent
+    key         TEXT    NOT NULL,
+    request     BLOB    NOT NULL,     -- SHA-256 of the body
+    status      INTEGER NOT NULL,
+    headers     TEXT    NOT NULL,     -- JSON: [[name, value], …]
+    body        BLOB    NOT NULL,
+    made_at     INTEGER NOT NULL,
+    PRIMARY KEY (environment, method, path, key)
+) WITHOUT ROWID;
+
+CREATE INDEX replies_by_age ON replies (made_at);

@@ -180,21 +180,27 @@ CREATE INDEX promotional_entitlements_of_feature
 -- One counted total. Which generation is the valid one: the larger of features.generation and
 -- customer_generations.generation.
 CREATE TABLE counters (
-    id           INTEGER PRIMARY KEY, -- what the fold writes by: a third of the cost of the name
+    id           INTEGER PRIMARY KEY,
     environment  TEXT    NOT NULL,
     customer     TEXT    NOT NULL,
     resource     TEXT    NOT NULL,
     feature      TEXT    NOT NULL,
     generation   INTEGER NOT NULL,
-    period_start INTEGER NOT NULL,    -- where counting began in this period
-    count        INTEGER NOT NULL,
-    sum          TEXT    NOT NULL,
-    minimum      TEXT,
-    maximum      TEXT
+    period_start INTEGER NOT NULL     -- where counting began in this period
 );
 
 CREATE UNIQUE INDEX counters_by_name
     ON counters (environment, customer, resource, feature, generation, period_start);
+
+-- What each counter holds. Apart from its name, which never changes and is three times as long: what a
+-- transaction costs are the pages it writes, and everyone's reports wait for the fold's.
+CREATE TABLE counter_parts (
+    id      INTEGER PRIMARY KEY,      -- of the counter
+    count   INTEGER NOT NULL,
+    sum     TEXT    NOT NULL,
+    minimum TEXT,
+    maximum TEXT
+);
 
 CREATE TABLE customer_generations (
     environment TEXT    NOT NULL,
@@ -282,15 +288,18 @@ CREATE TABLE replies (
 
 CREATE INDEX replies_by_age ON replies (made_at);
 
--- Calls that target one entity (a subscription, a customer or its resource), for a minute.
+-- Calls that changed one entity (a subscription, a customer or its resource), for a minute. The
+-- oldest leave first, and are found without an index on their age.
 CREATE TABLE entity_calls (
+    seq         INTEGER PRIMARY KEY,
     environment TEXT    NOT NULL,
-    entity      TEXT    NOT NULL,
-    called_at   INTEGER NOT NULL,
-    real_at     INTEGER NOT NULL      -- by a clock that nobody stops: microseconds, monotonic
+    kind        TEXT    NOT NULL,     -- customer | subscription
+    id          TEXT    NOT NULL,
+    resource    TEXT    NOT NULL,     -- of a customer, '' for the customer itself
+    real_at     INTEGER NOT NULL      -- by the machine's clock, which no test clock stops
 );
 
-CREATE INDEX entity_calls_of ON entity_calls (environment, entity);
+CREATE INDEX entity_calls_of ON entity_calls (environment, kind, id, resource, real_at);
 
 -- Customers with at least one archived event or usage report: only they can need a recount.
 CREATE TABLE archived_customers (
