@@ -159,6 +159,29 @@ EXPIRED_ROWS_PER_STEP: Final = 2_000
 CHANGES_KEPT: Final = 100_000
 """Rows of ``changes`` kept; a cache that stands further back starts anew."""
 
+# --- objects -----------------------------------------------------------------------------------
+OBJECT_SETTLED_SECONDS: Final = 10
+"""How long a file of a watched folder must be unchanged before it is read."""
+OBJECT_RANGE_BYTES: Final = 8 * MIB
+"""Bytes of an object that one request asks for."""
+OBJECT_RANGES_AHEAD: Final = 2
+"""Ranges of one object that are asked for before they are needed: the wire is never idle then."""
+OBJECT_CONNECT_SECONDS_MAX: Final = 5
+OBJECT_REQUEST_SECONDS_MAX: Final = 60
+"""How long one range may take, and how long one is tried for before the bucket is unavailable."""
+OBJECT_RETRIES_MAX: Final = 4
+"""How often a request is repeated at once when a bucket throttles, fails or is unreachable."""
+OBJECT_EXPANSION_MAX: Final = 500
+"""How many times its size a compressed object may become; gzip cannot exceed twice as much."""
+OBJECT_EXPANSION_FREE_BYTES: Final = 64 * MIB
+"""Decompressed bytes before the expansion is looked at: small objects of one repeated line are
+harmless."""
+OBJECT_WINDOW_BYTES_MAX: Final = 128 * MIB
+"""How far back a zstd frame may refer, which is what reading it takes of memory: what zstd itself
+allows unless asked for more."""
+SCHEDULE_SECONDS_MIN: Final = 60
+"""Shortest interval at which a source is looked at."""
+
 # --- reading -----------------------------------------------------------------------------------
 HISTORY_SERIES_MAX: Final = 1_000
 HISTORY_POINTS_MAX: Final = 200_000
@@ -233,6 +256,8 @@ assert SYNC_SECONDS_DEFAULT <= SYNC_SECONDS_MAX
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX
 assert DEDUPE_WINDOW_DAYS_MIN <= DEDUPE_WINDOW_DAYS_DEFAULT
 assert RULES_CHANGES_FOLLOWED_MAX < CHANGES_KEPT, "who follows finds every change"
+assert OBJECT_CONNECT_SECONDS_MAX < OBJECT_REQUEST_SECONDS_MAX
+assert EVENT_BYTES_MAX < OBJECT_RANGE_BYTES, "a range holds whole records"
 assert QUERY_SECONDS_MAX * 4 <= REPLACED_FILE_SECONDS_KEPT
 assert DRAIN_REQUEST_SECONDS_MAX + DRAIN_UPKEEP_SECONDS_MAX < DRAIN_SECONDS_MAX
 assert RESTART_SECONDS_MIN < RESTART_SECONDS_MAX
