@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tallystick import limits
-from tallystick.errors import BadInput, TallystickError
+from tallystick.errors import BadInput, OperatorError, TallystickError
 from tallystick.objects.access import ENVIRONMENT, Access, access_of
 from tallystick.objects.buckets import Bucket
 from tallystick.objects.errors import (
@@ -190,11 +191,40 @@ def test_an_object_whose_name_cannot_be_asked_for(cloud: CloudScene) -> None:
 
 
 def test_a_list_with_a_name_that_cannot_be_spelled_says_so(cloud: CloudScene) -> None:
-    cloud.put("a//b.jsonl", b"x")
+    cloud.put("/b.jsonl", b"x")
     with pytest.raises(SourceRefused, match="a//b"):
         list(cloud.open().list())
-    cloud.delete("a//b.jsonl")
+    cloud.delete("/b.jsonl")
     assert list(cloud.open().list()) == []
+
+
+def test_a_name_that_cannot_be_spelled_keeps_only_its_folder_from_being_listed(
+    cloud: CloudScene,
+) -> None:
+    good = {"0.jsonl", "a/1.jsonl", "a/deep/er/2.jsonl", "c-d/3.jsonl", "c/good/4.jsonl", "z.jsonl"}
+    for key in (*good, "c/bad/beside.jsonl", "c/bad//5.jsonl"):
+        cloud.put(key, b"x")
+    refused: dict[str, str] = {}
+    listed = [info.key for info in cloud.open().list(refused.__setitem__)]
+    assert sorted(listed) == sorted(good)
+    assert refused.keys() == {"c/bad/"}
+    assert "rename" in refused["c/bad/"]
+
+
+def test_an_unspelled_name_on_a_later_page_lists_nothing_twice(s3: CloudScene) -> None:
+    good = [f"a/{number:04}.jsonl" for number in range(1_010)] + ["b/1.jsonl", "c/2.jsonl"]
+    for key in (*good, "b//0.jsonl"):
+        s3.put(key, b"x")
+    listed = [info.key for info in s3.open().list()]
+    assert sorted(listed) == sorted(set(good) - {"b/1.jsonl"})
+
+
+def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    for url in ("s3://bucket/x", "gs://bucket/x"):
+        with pytest.raises(OperatorError, match=r"tallystick\[objects\]"):
+            Bucket.open(url, Later())
 
 
 # --- failures -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import resource
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import zstandard
 
 from tallystick import limits
 from tallystick.clock import Instant
+from tallystick.errors import OperatorError
 from tallystick.objects.buckets import Bucket
 from tallystick.objects.decompressing import decompressed
 from tallystick.objects.errors import DamagedObject, ObjectChanged
@@ -177,6 +179,15 @@ def test_a_window_beyond_the_limit_is_damage(monkeypatch: pytest.MonkeyPatch) ->
     packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     with pytest.raises(DamagedObject, match="window"):
         list(decompressed([packer.compress(data) + packer.flush()], "zst", "a"))
+
+
+def test_without_the_library_gzip_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    assert b"".join(decompressed([gz(PLAIN)], "gz", "a")) == PLAIN
+    with pytest.raises(DamagedObject):
+        list(decompressed([b"x"], "gz", "a"))
+    with pytest.raises(OperatorError, match=r"tallystick\[objects\]"):
+        list(decompressed([zst(PLAIN)], "zst", "a"))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.clock import HOUR, MINUTE, Instant, from_datetime, parse_instant, to_datetime
-from tallystick.errors import BadInput
+from tallystick.errors import BadInput, OperatorError
 from tallystick.objects.schedule import HOURLY, schedule_of
 
 
@@ -144,3 +145,10 @@ def test_a_schedule_is_spelled_as_it_is_read(value: object) -> None:
 def test_what_cannot_be_meant_names_its_field(value: object, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         schedule_of(value)
+
+
+def test_without_the_library_an_interval_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cronsim", None)
+    assert schedule_of({"every": "1h"}) == HOURLY
+    with pytest.raises(OperatorError, match=r"tallystick\[objects\]"):
+        schedule_of({"cron": "0 * * * *"})

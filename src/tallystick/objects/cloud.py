@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
@@ -33,7 +33,7 @@ from tallystick.objects.errors import (
 from tallystick.objects.info import ObjectInfo, Refused
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta
+    from obstore import GetOptions, ListResult, ObjectMeta
     from obstore.store import (
         ClientConfig,
         GCSStore,
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     )
 
 _LIST_CHUNK: Final = 1_000
+_AFTER_SLASH: Final = b"0"
+"""The character behind the slash: whatever lies in a folder sorts before its name and this one."""
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>(\w{1,64})</Code>")
 _REGION: Final = re.compile(r"expecting '([a-z0-9-]{1,32})'")
@@ -68,6 +70,10 @@ _WORDS: Final = {
 }
 
 
+class _Unlistable(SourceRefused):
+    """There is a name in the list that the library cannot spell."""
+
+
 class Cloud:
     """A prefix of a bucket of S3 or GCS, or one object of it (``only``)."""
 
@@ -83,19 +89,56 @@ class Cloud:
         self._store = opened(bucket, prefix, resolved)
 
     def entries(self, refused: Refused) -> Iterator[ObjectInfo]:
-        """Every object below the prefix, in the bucket's order, a page at a time."""
+        """Every object below the prefix, a page at a time."""
         if self._only is not None:
             with self._meaning(self._only, self.words.get_permission):
                 found = self._store.head(self._only)
             yield _info(found)
             return
-        pages = self._store.list(chunk_size=_LIST_CHUNK)
+        yield from self._below(None, b"", refused)
+
+    def _below(self, prefix: str | None, behind: bytes, refused: Refused) -> Iterator[ObjectInfo]:
+        """What lies below a prefix and comes after ``behind``.
+
+        The library gives up a whole list for one name that it cannot spell. Then the rest is listed
+        folder by folder, so that only the folder with that name is passed over.
+        """
+        level = None
+        try:
+            for info in self._pages(prefix):
+                if info.key.encode() > behind:
+                    behind = info.key.encode()
+                    yield info
+        except _Unlistable:
+            level = self._level(prefix, refused)
+        if level is None:
+            return
+        for meta in level["objects"]:
+            if meta["path"].encode() > behind:
+                yield _info(meta)
+        for inner in level["common_prefixes"]:
+            if inner.encode() + _AFTER_SLASH > behind:  # else all of it came before
+                yield from self._below(inner, behind, refused)
+
+    def _pages(self, prefix: str | None) -> Iterator[ObjectInfo]:
+        pages = self._store.list(prefix, chunk_size=_LIST_CHUNK)
         while True:
             with self._meaning("", self.words.list_permission):
                 page = next(pages, None)
             if page is None:
                 return
             yield from map(_info, page)
+
+    def _level(self, prefix: str | None, refused: Refused) -> ListResult[Sequence[ObjectMeta]]:
+        """One level of folders; an empty one in place of what cannot be listed."""
+        try:
+            with self._meaning("", self.words.list_permission):
+                return self._store.list_with_delimiter(prefix)
+        except _Unlistable as error:
+            if prefix is None:
+                raise
+            refused(f"{prefix}/", error.message)
+            return {"objects": [], "common_prefixes": []}
 
     def range(self, info: ObjectInfo, start: int, end: int) -> bytes:
         """The bytes from ``start`` up to ``end`` of that version, and of no other."""
@@ -188,7 +231,7 @@ class Cloud:
                 f"{key!r} in {self.where} cannot be read: a part of its name is empty, . or ..;"
                 " rename the object"
             )
-        return SourceRefused(
+        return _Unlistable(
             f"{self.where}: an object has a name with an empty part, . or .. (a//b for one), with"
             " which the bucket cannot be listed; rename it, or name a prefix beside it"
         )

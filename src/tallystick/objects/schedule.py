@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from types import ModuleType
+from typing import Final, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tallystick import limits
@@ -85,11 +86,12 @@ def _cron_schedule(cron: object, time_zone: object, name: str) -> Schedule:
     if not isinstance(cron, str) or len(cron.split()) != _FIELDS:
         raise BadInput(f"{name}.cron: must have five fields, as in 0 * * * *")
     schedule = Schedule(cron=cron, time_zone=time_zone)
+    bad_expression = _cron_error()
     try:
         schedule.next_after(Instant(0))
     except (StopIteration, OverflowError):
         raise BadInput(f"{name}.cron: names no instant that ever comes") from None
-    except _cron_error() as error:
+    except bad_expression as error:
         raise BadInput(f"{name}.cron: {error}") from None
     return schedule
 
@@ -103,17 +105,19 @@ def _is_zone(name: str) -> bool:
 
 
 def _cron(expression: str, after: datetime) -> Iterator[datetime]:
+    return cast("Iterator[datetime]", _library().CronSim(expression, after))
+
+
+def _cron_error() -> type[Exception]:
+    return cast("type[Exception]", _library().CronSimError)
+
+
+def _library() -> ModuleType:
     try:
-        from cronsim import CronSim
+        import cronsim
     except ImportError:
         raise OperatorError(
             "a cron expression needs the package cronsim: install tallystick[objects], or give"
             " an interval"
         ) from None
-    return CronSim(expression, after)
-
-
-def _cron_error() -> type[Exception]:
-    from cronsim import CronSimError
-
-    return CronSimError
+    return cronsim
