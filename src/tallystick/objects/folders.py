@@ -103,14 +103,14 @@ class Folder:
         """
         with self._opened(info.key) as descriptor:
             self._assert_version(info, descriptor)
-            data = bytearray()
-            while len(data) < end - start:
-                part = os.pread(descriptor, end - start - len(data), start + len(data))
-                if not part:
+            parts = []
+            while start < end:
+                parts.append(os.pread(descriptor, end - start, start))
+                if not parts[-1]:
                     break
-                data += part
+                start += len(parts[-1])
             self._assert_version(info, descriptor)
-        return bytes(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def assert_version(self, info: ObjectInfo) -> None:
         """Raise as ``range`` does when the file is not that version any more."""
