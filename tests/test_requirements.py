@@ -24,6 +24,6 @@ def test_every_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
     wanted = [*project["dependencies"], *(line for lines in extras for line in lines)]
-    names = {re.split(r"[<>=]", line)[0].lower() for line in wanted}
+    names = {re.split(r"[\[<>=]", line)[0].lower() for line in wanted}
     pinned = set(re.findall(r"^([a-z0-9-]+)==", PINNED, re.MULTILINE))
     assert names - pinned == set()

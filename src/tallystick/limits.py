@@ -187,7 +187,7 @@ OBJECT_SETTLED_SECONDS: Final = 10
 OBJECT_RANGE_BYTES: Final = 8 * MIB
 """Bytes of an object that one request asks for."""
 OBJECT_RANGES_AHEAD: Final = 2
-"""Ranges of one object that are asked for before they are needed, so that the wire is never idle."""
+"""Ranges of one object that are asked for before they are needed: the wire is never idle then."""
 OBJECT_CONNECT_SECONDS_MAX: Final = 5
 OBJECT_REQUEST_SECONDS_MAX: Final = 60
 """How long one range may take, and how long one is tried for before the bucket is unavailable."""

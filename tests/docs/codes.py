@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from tallystick import errors
 from tallystick.errors import OperatorError, TallystickError
 from tallystick.fold.owner import LostOwnership
+from tallystick.objects import errors as object_errors
 from tests.tidy.source import Module, calls, modules
 
 NO_ANSWER: Final = "no answer"
@@ -30,14 +31,19 @@ def all_codes() -> set[Code]:
 def classes() -> dict[str, type[TallystickError]]:
     """Every class of error by its name."""
     found: dict[str, type[TallystickError]] = {LostOwnership.__name__: LostOwnership}
-    for name, value in vars(errors).items():
+    for name, value in [*vars(errors).items(), *vars(object_errors).items()]:
         if isinstance(value, type) and issubclass(value, TallystickError):
             found[name] = value
     return found
 
 
 def _status(kind: type[TallystickError]) -> str:
-    return NO_ANSWER if issubclass(kind, OperatorError) else str(kind.status)
+    return str(kind.status) if is_answered(kind) else NO_ANSWER
+
+
+def is_answered(kind: type[TallystickError]) -> bool:
+    """Whether a request may end with it; else it is told to a person, or noted of an object."""
+    return not issubclass(kind, OperatorError | object_errors.ObjectError)
 
 
 def _raised(module: Module) -> Iterator[Code]:

@@ -32,6 +32,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "inbox": FREE | {"store"},
     "archive": FREE | {"core", "entitlements", "failpoints", "metering", "store", "usage"},
     "keys": FREE | {"archive"},
+    "objects": FREE,
     # the way in
     "ingest": FREE | {"core"},
     # what is granted, and what is used of it
@@ -68,6 +69,9 @@ ENGINES: Final = {
     "duckdb": {"archive", "fold", "verify"},
     "uvicorn": {"process"},
     "uvloop": {"process"},
+    "obstore": {"objects"},
+    "zstandard": {"objects"},
+    "cronsim": {"objects"},
 }
 CONCRETE_STORE: Final = "tallystick.store.sqlite"
 

@@ -1,1 +1,1 @@
-"""Files of events in buckets and folders: found, read, and counted exactly once."""
+"""Objects: files in a bucket or a folder, found, read, and counted exactly once."""
