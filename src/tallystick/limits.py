@@ -143,9 +143,9 @@ RECOUNT_ATTEMPTS_MAX: Final = 5
 
 # --- objects -----------------------------------------------------------------------------------
 OBJECT_PIECE_BYTES: Final = 16 * MIB
-"""Decompressed bytes of an object that are cut into records at a time; two pieces wait at most."""
+"""Decompressed bytes of an object that are cut into records at once; two pieces wait at most."""
 OBJECT_TRIES_MAX: Final = 5
-"""How often a bucket that cannot be had is tried, each after a longer while, before others go on."""
+"""How often a bucket that cannot be had is tried, each after a longer while, till others go on."""
 OBJECT_WAIT_SECONDS: Final = 0.01
 """How long a step waits for what is being read, so that a fast disk need not be asked again."""
 REJECT_SHARE_MAX: Final = 0.1

@@ -28,7 +28,7 @@ from tallystick.cli.common import (
 from tallystick.cli.progress import ProgressBar
 from tallystick.errors import BadInput, OperatorError
 from tallystick.folder import DataFolder
-from tallystick.settings import Settings
+from tallystick.settings import ClockStart, Settings
 
 if TYPE_CHECKING:
     from tallystick.cli.common import Commands
@@ -173,7 +173,7 @@ def worked_off(settings: Settings, folder: DataFolder, state: Store, run: str) -
     except OperatorError:
         return follow(state, run, folder, bar, lambda: time.sleep(_POLL_SECONDS))
     try:
-        clock = "now" if folder.test_clock.exists() else None
+        clock: ClockStart = "now" if folder.test_clock.exists() else None
         own = replace(settings, test_clock=clock, worker_threads=os.cpu_count() or 1)
         with working(own) as step:
             return follow(state, run, folder, bar, step)

@@ -1,12 +1,13 @@
 """What is known of sources, runs and objects: rows, and what may become of them.
 
-Owns: the tables ``sources``, ``object_runs`` and ``objects``. A source is where objects come from; a
-run lists a source (or what an import names) and reads what is new; an object is one version of one
-file, and where reading it stands. That row moves in the transaction that counts what was read, so a
-crash repeats nothing and loses nothing.
+Owns: the tables ``object_runs`` and ``objects``. A source is where objects come from; a run lists a
+source (or what an import names) and reads what is new; an object is one version of one file, and
+where reading it stands. That row moves in the transaction that counts what was read, so a crash
+repeats nothing and loses nothing.
 
-States of a run: ``queued``, ``running``, then ``succeeded``, ``partial`` (a record or an object was
-refused), ``failed`` (nothing could be listed) or ``stopped`` (somebody paused or removed its source).
+States of a run: ``queued``, ``running``, then ``succeeded``, ``partial`` (a record or an object
+was refused), ``failed`` (nothing could be listed) or ``stopped`` (somebody paused or removed its
+source).
 
 States of an object: ``queued``, ``reading``, then ``done``; ``failed`` (it cannot be read),
 ``stopped`` (too many of its records are bad) and ``review`` (what came of it earlier may be older
@@ -339,14 +340,14 @@ def _first_state(
     asked = (run.environment, url, info.key, forgotten_before)
     if transaction.one(LONG_AGO, *asked) is not None:
         return "review", (
-            "an earlier version was read longer ago than keys are remembered: what is in both would "
-            "be counted twice; retry it if all of it is new"
+            "an earlier version was read longer ago than keys are remembered: what is in both "
+            "would be counted twice; retry it if all of it is new"
         )
     same = transaction.one(SAME_BYTES, run.environment, info.version, info.size, forgotten_before)
     if same is not None and info.size:
         return "review", (
-            f"the same bytes were read as {same[0]} longer ago than keys are remembered, and would be "
-            "counted twice"
+            f"the same bytes were read as {same[0]!s} longer ago than keys are remembered, and "
+            "would be counted twice"
         )
     return "queued", None
 

@@ -7,6 +7,7 @@ A file whose columns have other types is refused whole: none of its rows could b
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -43,12 +44,12 @@ class ParquetReader:
     """Reads ranges of one file's rows into ``sent``."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, columns: Columns) -> None:
-        """Look at the file; raises ``DamagedObject`` when it is none, or its columns will not do."""
+        """Look at the file; raises ``DamagedObject`` when it will not do."""
         self._connection = connection
-        self._path = path
+        self._path = _escaped(path)
         try:
-            described = connection.execute(DESCRIBE, [str(path)]).fetchall()
-            ((self.rows,),) = connection.execute(ROWS, [str(path)]).fetchall()
+            described = connection.execute(DESCRIBE, [self._path]).fetchall()
+            ((self.rows,),) = connection.execute(ROWS, [self._path]).fetchall()
         except duckdb.Error as error:
             raise DamagedObject(f"is no Parquet: {str(error).splitlines()[0]}") from None
         self._columns = [_Column(row[0], row[1]) for row in described]
@@ -61,7 +62,7 @@ class ParquetReader:
         sent.begin()
         sql = CREATE_READ.format(columns=self._texts)
         try:
-            sent.connection.execute(sql, [str(self._path), first, first + len(sent.lines)])
+            sent.connection.execute(sql, [self._path, first, first + len(sent.lines)])
         except duckdb.Error as error:
             raise DamagedObject(f"rows from {first} on: {str(error).splitlines()[0]}") from None
         sent.add_read("SELECT rowid AS place, *, false AS odd FROM read", 0)
@@ -109,7 +110,7 @@ class ParquetReader:
 
     def _of_struct(self, column: _Column) -> list[str]:
         described = self._connection.execute(
-            f"DESCRIBE SELECT unnest({_name(column.name)}) FROM read_parquet(?)", [str(self._path)]
+            f"DESCRIBE SELECT unnest({_name(column.name)}) FROM read_parquet(?)", [self._path]
         ).fetchall()
         return [
             _member(name, _Column(f"{column.name}.{name}", kind),
@@ -162,13 +163,18 @@ def _scalar(column: _Column, value: str) -> str:
 
 
 def _real(value: str) -> str:
-    """A whole number as its digits, others as a double prints them; NaN and infinity are missing."""
+    """A whole number as its digits, others as a double prints them; NaN and the like are missing."""
     double = f"CAST({value} AS DOUBLE)"
     return (
         f"CASE WHEN NOT isfinite({double}) THEN NULL "
         f"WHEN {double} = trunc({double}) AND abs({double}) < 1e15 "
         f"THEN CAST(try_cast({double} AS BIGINT) AS VARCHAR) ELSE CAST({value} AS VARCHAR) END"
     )
+
+
+def _escaped(path: Path) -> str:
+    """The path as DuckDB takes it for itself, not for a pattern."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path))
 
 
 def _wrong(column: _Column, expected: str) -> DamagedObject:

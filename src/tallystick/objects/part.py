@@ -95,7 +95,8 @@ class PartCounter:
         deaths = reader.found.attempts
         if not deaths:
             return self._counting.events_max
-        return max(1, limits.STEP_EVENTS_MIN // _PARTS ** (deaths - 1))
+        together: int = limits.STEP_EVENTS_MIN // _PARTS ** (deaths - 1)
+        return max(1, together)
 
     def _has_turn(self) -> bool:
         """Whether everything accepted before the position reserved for this part is folded."""

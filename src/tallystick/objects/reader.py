@@ -1,8 +1,8 @@
 """One object, part by part: whatever its format, rows with the lines at which they begin.
 
-Owns: turning what the feed delivers (pieces of bytes, or a local Parquet file) into parts of at most
-so many records, and where reading goes on after each: a place of the object, and how many records
-behind it are done.
+Owns: turning what the feed delivers (pieces of bytes, or a local Parquet file) into parts of at
+most so many records, and where reading goes on after each: a place of the object, and how many
+records behind it are done.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class _FileRows:
 
     @property
     def is_done(self) -> bool:
-        return self._next >= self._reader.rows
+        return bool(self._next >= self._reader.rows)
 
     def part(self, rows_max: int) -> Part:
         first = self._next

@@ -1,8 +1,8 @@
 """What could not be counted, for people: a file of reasons for each piece that had any.
 
 Owns: the folder ``rejects/RUN`` (or the same below a bucket's prefix). A file is named after its
-object and place, so that a piece which is read again after a crash writes the same file again. It is
-written before the transaction that counts its records as refused.
+object and place, so that a part which is read again after a crash writes the same file again. It
+is written before the transaction that counts its records as refused.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rows of CSV and Parquet as records: which column is what, and what is not read.
 
 Owns: what a header may say. A field has a column of its name (or of the name that the source maps
-it to); dimensions have columns ``dimensions.region``, or one column ``dimensions`` with all of them.
-Other columns are not read, and told.
+it to); dimensions have columns ``dimensions.region``, or one column ``dimensions`` with all of
+them. Other columns are not read.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tallystick.clock import Instant, format_instant
 from tallystick.objects import ledger
@@ -77,9 +77,11 @@ def progress_told(transaction: Transaction, run: Run) -> dict[str, Any]:
     """How far a run is, in bytes of objects as they are stored; the total grows while listing."""
     row = transaction.one(SIZES, run.seq)
     assert row is not None
-    ended, reading, total, objects, objects_ended = row
+    ended, reading, total, objects, objects_ended = cast(
+        "tuple[int, int | None, int, int, int]", row
+    )
     return {
-        "bytes": int(ended or 0) + int(reading or 0),  # type: ignore[arg-type]
+        "bytes": ended + (reading or 0),
         "bytesTotal": total,
         "objects": objects_ended,
         "objectsTotal": objects,

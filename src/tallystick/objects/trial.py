@@ -1,4 +1,4 @@
-"""What an import would count: every record read and judged, nothing stored, no data folder needed."""
+"""What an import would count: every record read and judged, nothing stored."""
 
 from __future__ import annotations
 

@@ -119,8 +119,8 @@ def _folded(transaction: Transaction) -> int:
 
 
 def _ledger(session: Session, snapshot: Snapshot, record: Record) -> dict[str, EnvironmentReport]:
-    """Accepted = waiting + counted + duplicates + quarantined + discarded + rejected, each read where
-    it is kept."""
+    """Accepted = waiting + counted + duplicates + quarantined + discarded + rejected, each read
+    where it is kept."""
     transaction = snapshot.transaction
     totals = {cast("str", row[0]): Totals(*row[1:]) for row in transaction.all(TOTALS)}  # type: ignore[arg-type]
     reports_waiting = _by_environment(transaction, REPORTS_WAITING)
