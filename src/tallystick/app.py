@@ -153,8 +153,9 @@ def open_services(settings: Settings) -> Services:
 
 
 @contextmanager
-def open_worker(settings: Settings) -> Iterator[Worker]:
-    """The worker of a data folder whose lock this process or its parent holds."""
+def open_worker(settings: Settings, *, alone: bool = False) -> Iterator[Worker]:
+    """The worker of a data folder whose lock this process or its parent holds; ``alone`` when no
+    server uses the folder meanwhile."""
     from tallystick.fold.worker import Worker, WorkerSettings
     from tallystick.inbox.inbox import Inbox
 
@@ -171,6 +172,8 @@ def open_worker(settings: Settings) -> Iterator[Worker]:
                 future_us=settings.event_future_hours * HOUR,
                 engine_threads=settings.worker_threads,
                 engine_memory_mib=settings.worker_memory_mib,
+                import_cores=settings.import_cores,
+                alone=alone,
             ),
             state=state,
             inbox=Inbox(inbox_store),

@@ -106,6 +106,10 @@ STEP_NEW_COUNTER_WEIGHT: Final = 7
 """For how many standing counters one counts that is new, some 20 us."""
 STEP_KNOWN_COUNTER_WEIGHT: Final = 2
 """For how many of them a UNIQUE counter counts whose row is remembered, 6 us each."""
+STEP_ALONE_EVENTS_MAX: Final = 200_000
+"""The same of an import without a server, where nobody waits for a step: what a step costs however
+many events it has, and the counters that they share, are shared by more of them."""
+STEP_ALONE_COUNTERS_MAX: Final = 300_000
 STEP_MEASURES_MAX: Final = 3
 """How often a step is measured while rules change under it, before it gets smaller; a small one is
 then measured with the store held, where nothing changes."""
@@ -142,7 +146,12 @@ RECOUNT_ATTEMPTS_MAX: Final = 5
 """Attempts at one step of a recount before it is run with fewer others, and then set aside."""
 
 # --- objects -----------------------------------------------------------------------------------
-OBJECT_PIECE_BYTES: Final = 16 * MIB
+OBJECT_BUSY_EVENTS_MAX: Final = 20_000
+"""Records of an object that are counted at once while the API is busy: what comes in by requests
+waits until that is done."""
+API_BUSY_REQUESTS_PER_SECOND: Final = 20
+"""More requests than this and the API is busy; monitors and people who look send fewer."""
+OBJECT_PIECE_BYTES: Final = 32 * MIB
 """Decompressed bytes of an object that are cut into records at once; two pieces wait at most."""
 OBJECT_TRIES_MAX: Final = 5
 """How often a bucket that cannot be had is tried, each after a longer while, till others go on."""

@@ -196,6 +196,13 @@ class Settings:
             "one to merge with.",
         ),
     )
+    import_cores: int = field(
+        default=1,
+        metadata=_about(
+            _COUNT,
+            "Cores that an import uses while the API is busy; a second one when it is idle.",
+        ),
+    )
     query_memory_mib: int = field(
         default=limits.QUERY_MEMORY_MIB_MAX,
         metadata=_about(_MIB, "MiB that history queries may use."),

@@ -174,7 +174,8 @@ def worked_off(settings: Settings, folder: DataFolder, state: Store, run: str) -
         return follow(state, run, folder, bar, lambda: time.sleep(_POLL_SECONDS))
     try:
         clock: ClockStart = "now" if folder.test_clock.exists() else None
-        own = replace(settings, test_clock=clock, worker_threads=os.cpu_count() or 1)
+        threads = max(1, (os.cpu_count() or 1) - 1)  # one more thread reads ahead
+        own = replace(settings, test_clock=clock, worker_threads=threads)
         with working(own) as step:
             return follow(state, run, folder, bar, step)
     finally:

@@ -17,6 +17,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from tallystick.archive.relation import EVENT_COLUMNS
 from tallystick.inbox.inbox import InboxRequest
 from tallystick.keys.hashing import key_hash_sql
 
@@ -58,20 +59,20 @@ FROM (
 
 INCOMING_KEYS = "SELECT hi, lo FROM incoming"
 
-KEEP_ALL = """
-CREATE OR REPLACE TEMP TABLE events AS SELECT * EXCLUDE (hi, lo) FROM incoming
+KEEP_ALL = f"""
+CREATE OR REPLACE TEMP TABLE events AS SELECT {EVENT_COLUMNS}, env_no FROM ({{incoming}})
 """
 
-KEEP_FRESH = """
+KEEP_FRESH = f"""
 CREATE OR REPLACE TEMP TABLE events AS
-SELECT * EXCLUDE (hi, lo, fresh) FROM incoming POSITIONAL JOIN marks WHERE fresh
+SELECT {EVENT_COLUMNS}, env_no FROM ({{incoming}}) POSITIONAL JOIN marks WHERE fresh
 """
 
 # The log of duplicates: which delivery was dropped.
 KEEP_DUPLICATES = """
 CREATE OR REPLACE TEMP TABLE repeated AS
 SELECT environment, position, event_index, customer, event_name, key, received_at
-FROM incoming POSITIONAL JOIN marks WHERE NOT fresh
+FROM ({incoming}) POSITIONAL JOIN marks WHERE NOT fresh
 """
 
 
@@ -86,6 +87,10 @@ class Batch:
     requests: tuple[InboxRequest, ...]
     environments: tuple[str, ...]
     env_nos: NDArray[np.int32]
+    incoming: str = "SELECT * FROM incoming"
+    """A select of the events, in order: the table ``incoming`` unless they are elsewhere."""
+    values: tuple[int | str, ...] = ()
+    """The parameters of that select."""
 
     @property
     def position_first(self) -> int:
@@ -122,14 +127,14 @@ def load(
     return Batch(tuple(requests), environments, places["env_no"]), hi, lo
 
 
-def keep(connection: duckdb.DuckDBPyConnection, fresh: NDArray[np.bool_]) -> None:
+def keep(connection: duckdb.DuckDBPyConnection, batch: Batch, fresh: NDArray[np.bool_]) -> None:
     """Make ``events`` of the fresh rows and, where there are others, ``repeated`` of those."""
     if fresh.all():
-        connection.execute(KEEP_ALL)
+        connection.execute(KEEP_ALL.format(incoming=batch.incoming), batch.values)
         return
     connection.register("marks", {"fresh": fresh})
-    connection.execute(KEEP_FRESH)
-    connection.execute(KEEP_DUPLICATES)
+    for keep_some in (KEEP_FRESH, KEEP_DUPLICATES):
+        connection.execute(keep_some.format(incoming=batch.incoming), batch.values)
 
 
 def customers(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -33,6 +34,27 @@ from tallystick.keys.merge import bucket_of, live_from, live_until
 from tallystick.store import Store, Transaction
 
 KNOWN_CUSTOMERS_MAX = 200_000
+
+
+class Bounds(NamedTuple):
+    """What a step takes and writes at most: counters by their weight, which is what the writing
+    transaction costs."""
+
+    events_first: int
+    events_max: int
+    counters_target: int
+    counters_max: int
+
+    @classmethod
+    def of(cls, *, alone: bool) -> Bounds:
+        """``alone``: no server uses the folder, and nobody waits for a step or its transaction."""
+        if alone:
+            events, counters = limits.STEP_ALONE_EVENTS_MAX, limits.STEP_ALONE_COUNTERS_MAX
+            return cls(events, events, counters * 4 // 5, counters)
+        return cls(
+            limits.STEP_EVENTS_MIN, limits.STEP_EVENTS_MAX, limits.STEP_COUNTERS_TARGET,
+            limits.STEP_COUNTERS_MAX,
+        )  # fmt: skip
 
 
 class RulesChanged(Exception):
@@ -98,7 +120,9 @@ class Counting:
         connection: duckdb.DuckDBPyConnection,
         clock: Clock,
         window_us: int,
+        alone: bool = False,
     ) -> None:
+        self._alone = alone
         self._state = state
         self._owner = owner
         self._meterer = meterer
@@ -108,13 +132,17 @@ class Counting:
         self._clock = clock
         self._window_us = window_us
         self._known_customers: set[tuple[str, str]] = set()
-        self.events_max = limits.STEP_EVENTS_MIN  # until steps have shown what they write
+        self.events_max = self._bounds.events_first  # until steps have shown what they write
         """How many events the next step should take at most."""
         self.barrier: int | None = None
         """A position reserved for something else: nothing beyond it is folded before that is."""
         with state.reading() as transaction:
             self.position = owner.confirm(transaction)
             """Everything up to here is folded."""
+
+    @property
+    def _bounds(self) -> Bounds:
+        return Bounds.of(alone=self._alone)
 
     def drafts(self) -> Drafts:
         """Takes charge of a step's files until its transaction has named them."""
@@ -132,14 +160,14 @@ class Counting:
         received: tuple[Instant, Instant],
         drafts: Drafts,
     ) -> Written:
-        """Tell new from repeated and write both, and the keys, as files. The batch is in
-        ``incoming`` with its key hashes ``hi`` and ``lo``; ``received`` are the first and last."""
+        """Tell new from repeated and write both, and the keys, as files. ``hi`` and ``lo`` are the
+        key hashes of the batch; ``received`` are the first and last."""
         first, _ = received  # of one bucket, all of them
         self._keys.look_within(
             live_from(first, self._window_us), live_until(first, self._window_us)
         )
         fresh = self._keys.fresh(hi, lo)
-        batches.keep(self._connection, fresh)
+        batches.keep(self._connection, batch, fresh)
         archive = drafts.add(self._recorder.events("event"))
         reach("fold.after_archive_file")
         if archive is not None:
@@ -163,8 +191,8 @@ class Counting:
             with self._state.reading() as transaction:
                 measured = self._meterer.measure_batch(transaction, written.batch)
             weight = self._meterer.weight(measured)
-            if weight > limits.STEP_COUNTERS_MAX and not single:
-                raise TooLarge(_fitting(events, weight))
+            if weight > self._bounds.counters_max and not single:
+                raise TooLarge(self._fitting(events, weight))
             uniques = drafts.add(self._meterer.write_uniques(measured))
             try:
                 return self._commit(written, measured, drafts, through, also)
@@ -248,13 +276,12 @@ class Counting:
     def _adapt(self, events: int, weight: int) -> None:
         """Bound what the next step writes by this one's share of counters per event. The share
         falls as steps grow, so one that met its aim may always be tried a little larger."""
-        fitting = _fitting(events, weight)
-        if weight <= limits.STEP_COUNTERS_TARGET:
-            larger = self.events_max * limits.STEP_COUNTERS_MAX // limits.STEP_COUNTERS_TARGET
+        bounds, fitting = self._bounds, self._fitting(events, weight)
+        if weight <= bounds.counters_target:
+            larger = self.events_max * bounds.counters_max // bounds.counters_target
             fitting = min(max(fitting, larger), 2 * self.events_max)
-        self.events_max = min(max(fitting, limits.STEP_EVENTS_MIN), limits.STEP_EVENTS_MAX)
+        self.events_max = min(max(fitting, limits.STEP_EVENTS_MIN), bounds.events_max)
 
-
-def _fitting(events: int, weight: int) -> int:
-    """How many events like these write what a step aims to write."""
-    return limits.STEP_COUNTERS_TARGET * events // max(weight, 1)
+    def _fitting(self, events: int, weight: int) -> int:
+        """How many events like these write what a step aims to write."""
+        return self._bounds.counters_target * events // max(weight, 1)

@@ -37,9 +37,11 @@ from tallystick.fold.upkeep import Upkeep
 from tallystick.freshness import Freshness
 from tallystick.inbox.inbox import Inbox
 from tallystick.keys.key_set import KeySet
+from tallystick.objects.ahead import Ahead
 from tallystick.objects.buckets import Bucket
 from tallystick.objects.importer import Importer
 from tallystick.objects.part import PartCounter
+from tallystick.objects.share import Share
 from tallystick.store import Store
 
 SHARED_MEMORY: Final = Path("/dev/shm")
@@ -56,6 +58,10 @@ class WorkerSettings:
     future_us: int = limits.FUTURE_SECONDS_MAX * SECOND
     engine_threads: int = 1
     engine_memory_mib: int = 768
+    import_cores: int = 1
+    """Cores that an import uses while the API is busy."""
+    alone: bool = False
+    """Whether no server uses the folder meanwhile: steps may be larger than others would wait."""
 
 
 class Worker:
@@ -88,6 +94,7 @@ class Worker:
         self.counting = Counting(
             state=state, owner=self.owner, meterer=meterer, recorder=recorder, keys=self.keys,
             connection=self._connection, clock=clock, window_us=settings.window_us,
+            alone=settings.alone,
         )  # fmt: skip
         self.fold = Fold(
             state=state, inbox=inbox, owner=self.owner, counting=self.counting,
@@ -105,9 +112,10 @@ class Worker:
         )  # fmt: skip
         parts = PartCounter(
             state=state, inbox=inbox, owner=self.owner, counting=self.counting,
-            connection=self._connection, clock=clock, rejects_folder=folder / "rejects",
+            clock=clock, rejects_folder=folder / "rejects",
             opened=lambda url, job: Bucket.open(url, SystemClock(), job.access),
-            lines_file=self._scratch / "objects.lines", future_us=settings.future_us,
+            ahead=Ahead(self._connection, self._scratch, yielding=not settings.alone),
+            share=Share(folder / "run", settings.import_cores), future_us=settings.future_us,
         )  # fmt: skip
         self.importer = Importer(
             state=state, owner=self.owner, parts=parts, connection=self._connection, clock=clock,

@@ -1,6 +1,6 @@
 """CSV as rows: read by DuckDB, whole pieces at a time; every value is text.
 
-Owns: making ``read`` of some records. Ragged ones, and those that are no UTF-8, are found by
+Owns: reading some records. Ragged ones, and those that are no UTF-8, are found by
 halving, so that a bad one costs its neighbours little.
 """
 
@@ -28,9 +28,9 @@ CLOSER_ROWS: Final = 64
 """So many records or fewer are read one by one."""
 
 # One VARCHAR column each; an empty cell is NULL. nobody's quote may end a line early: strict.
-CREATE_READ: Final = """
-CREATE OR REPLACE TEMP TABLE read AS
-SELECT * FROM read_csv(?, auto_detect = false, header = false, delim = ',', quote = '"',
+READ: Final = """
+SELECT row_number() OVER () - 1 AS place, {values}, false AS odd, 0 AS colons
+FROM read_csv({file}, auto_detect = false, header = false, delim = ',', quote = '"',
                        escape = '"', nullstr = '', strict_mode = true, null_padding = false,
                        max_line_size = {bytes}, columns = {{{columns}}})
 """
@@ -47,7 +47,7 @@ class RowReader:
             raise DamagedObject(f"the header is no CSV: {error}") from None
         self.layout: Layout = layout_of([name.strip() for name in names], columns)
         self._width = len(names)
-        self._select = _select(self.layout)
+        self._values = _values(self.layout)
 
     def read(self, sent: Sent, data: bytes) -> None:
         """Put the records into ``sent``; those that are refused as well."""
@@ -60,9 +60,9 @@ class RowReader:
         self, sent: Sent, data: bytes, edges: NDArray[np.int64], first: int, last: int
     ) -> None:
         part = data[int(edges[first]) : int(edges[last])]
-        if self._load(sent, part, last - first):
-            sent.add_read(self._select, first)
-        elif last - first > CLOSER_ROWS:
+        if self._load(sent, part, first, last - first):
+            return
+        if last - first > CLOSER_ROWS:
             middle = (first + last) // 2
             self._take(sent, data, edges, first, middle)
             self._take(sent, data, edges, middle, last)
@@ -71,19 +71,23 @@ class RowReader:
                 record = data[int(edges[row]) : int(edges[row + 1])]
                 sent.look_closer(row, self._closer(sent, record))
 
-    def _load(self, sent: Sent, data: bytes, rows: int) -> bool:
-        """Make ``read`` of whole records; False when they take a closer look."""
+    def _load(self, sent: Sent, data: bytes, first: int, rows: int) -> bool:
+        """Take whole records; False, and none is taken, when they need a closer look."""
         if b"\0" in data:
             return False
         sent.file.write_bytes(data)
-        columns = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(self._width))
-        sql = CREATE_READ.format(columns=columns, bytes=2 * limits.EVENT_BYTES_MAX)
+        select = READ.format(
+            values=self._values, file=quoted(sent.file), bytes=2 * limits.EVENT_BYTES_MAX,
+            columns=", ".join(f"'c{number}': 'VARCHAR'" for number in range(self._width)),
+        )  # fmt: skip
         try:
-            sent.connection.execute(sql, [str(sent.file)])
+            found, _ = sent.add_read(select, first)
         except (duckdb.InvalidInputException, duckdb.ConversionException):
             return False
-        ((found,),) = sent.connection.execute("SELECT count(*) FROM read").fetchall()
-        return bool(found == rows)
+        if found == rows:
+            return True
+        sent.take_back(first)
+        return False
 
     def _closer(self, sent: Sent, record: bytes) -> dict[str, Any] | list[Problem]:
         try:
@@ -117,18 +121,18 @@ def record_edges(data: bytes, *, quoted: bool) -> NDArray[np.int64]:
     return np.concatenate(([0], feeds + 1)).astype(np.int64)
 
 
-def _select(layout: Layout) -> str:
-    """What ``read`` says, as ``Sent.add_read`` takes it."""
+def _values(layout: Layout) -> str:
+    """The columns of ``sent``, as SQL over the file's."""
 
     def column(field: str) -> str:
         number = layout.fields.get(field)
         return "CAST(NULL AS VARCHAR)" if number is None else f"c{number}"
 
     return (
-        f"SELECT rowid AS place, {column('customerId')} AS customer, "
+        f"{column('customerId')} AS customer, "
         f"{column('resourceId')} AS resource, {column('eventName')} AS event_name, "
         f"{column('idempotencyKey')} AS key, {column('timestamp')} AS stamp, "
-        f"{_dimensions(layout)} AS dimensions, false AS odd FROM read"
+        f"{_dimensions(layout)} AS dimensions"
     )
 
 

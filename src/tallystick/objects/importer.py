@@ -102,6 +102,7 @@ class Importer:
     def close(self) -> None:
         """Give up what is under way; the next importer goes on from what is committed."""
         self._let_go()
+        self._parts.close()
 
     def _queue_due(self) -> bool:
         """Queue a run of each source whose time has come."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cached_property
 from typing import Any, Final
 
 import duckdb
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from tallystick import limits
 from tallystick.archive.relation import quoted
+from tallystick.objects.csv_rows import record_edges
 from tallystick.objects.records import DIMENSIONS, FIELDS, FLATTENED, Problem, read_line
 from tallystick.objects.sent import Sent
 
@@ -28,27 +30,13 @@ CLOSER_ROWS: Final = 64
 
 # Escapes that hide a colon from the count, or a NUL.
 _HIDDEN: Final = re.compile(rb"\\u00(?:00|3[aA])")
-_FINE_FRACTION: Final = b"." + b"0" * 15
-_DIGITS: Final = bytes(ord("0") if ord("0") <= byte <= ord("9") else byte for byte in range(256))
+_FINE_FRACTION: Final = re.compile(rb"[.][0-9]{15}")
 
 # One JSON column a field, as DuckDB writes them again: strings in quotes, objects without spaces.
-CREATE_READ: Final = """
-CREATE OR REPLACE TEMP TABLE read AS
+READ: Final = """
 SELECT {columns}
-FROM read_ndjson(?, columns = {{{types}}}, auto_detect = false, records = true,
+FROM read_ndjson({file}, columns = {{{types}}}, auto_detect = false, records = true,
                  format = 'newline_delimited', maximum_object_size = {bytes})
-"""
-
-# How many rows there are, and how many colons the columns account for.
-ACCOUNT: Final = """
-SELECT count(*), coalesce(sum({present} + length(texts) - length(replace(texts, ':', ''))), 0)
-FROM (SELECT *, concat({columns}) AS texts FROM read)
-"""
-
-# How many nulls there are inside of columns.
-NULLS: Final = """
-SELECT coalesce(sum((length(texts) - length(replace(texts, ':null', ''))) // 5), 0)
-FROM (SELECT concat({columns}) AS texts FROM read)
 """
 
 
@@ -61,11 +49,10 @@ class LineReader:
 
     def read(self, sent: Sent, data: bytes) -> None:
         """Put the lines, one record each, into ``sent``; those that are refused as well."""
-        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 0x0A) + 1
-        lines = _Lines(data, np.concatenate(([0], ends)))
+        lines = _Lines(data)
         sent.begin()
         self._learn(lines, sent)
-        self._take(sent, lines, 0, len(ends))
+        self._take(sent, lines, 0, lines.count)
         sent.settle(lambda row, _: self._closer(sent, lines.line(row)))
 
     def _learn(self, lines: _Lines, sent: Sent) -> None:
@@ -86,9 +73,9 @@ class LineReader:
                     self._flattened.append(name)
 
     def _take(self, sent: Sent, lines: _Lines, first: int, last: int) -> None:
-        if self._load(sent, lines.between(first, last)):
-            sent.add_read(_select(self._flattened, sent), first)
-        elif last - first <= CLOSER_ROWS:
+        if self._load(sent, lines.between(first, last), first):
+            return
+        if last - first <= CLOSER_ROWS:
             for row in range(first, last):
                 sent.look_closer(row, self._closer(sent, lines.line(row)))
         else:
@@ -103,69 +90,97 @@ class LineReader:
             self._meet(json.loads(line), sent)  # the next lines may have it too
         return found
 
-    def _load(self, sent: Sent, data: bytes) -> bool:
-        """Make ``read`` of whole lines, one row each; False when they take a closer look."""
+    def _load(self, sent: Sent, data: bytes, first: int) -> bool:
+        """Take whole lines, one row each; False, and nothing taken, when they need closer looks."""
         if b"\\u00" in data and _HIDDEN.search(data):
             return False
-        if _FINE_FRACTION in data.translate(_DIGITS):
+        if _FINE_FRACTION.search(data):
             return False  # more digits than a double keeps
         sent.file.write_bytes(data)
+        try:
+            rows, colons = sent.add_read(self._select(sent), first)
+        except (duckdb.InvalidInputException, duckdb.ConversionException):
+            return False
+        if _accounted_for(sent, data, first, rows, colons):
+            return True
+        sent.take_back(first)
+        return False
+
+    def _select(self, sent: Sent) -> str:
+        """What the file of lines says, as ``Sent.add_read`` takes it."""
         columns = sent.rules.columns
         theirs = [columns.theirs(field) for field in (*FIELDS, DIMENSIONS)] + self._flattened
-        names = [f"c{number}" for number in range(len(theirs))]
-        sql = CREATE_READ.format(
-            columns=", ".join(f"{_name(t)} AS {n}" for t, n in zip(theirs, names, strict=True)),
+        read = READ.format(
+            columns=", ".join(f"{_name(their)} AS c{no}" for no, their in enumerate(theirs)),
+            file=quoted(sent.file),
             types=", ".join(f"{_name(their)}: 'JSON'" for their in theirs),
             bytes=2 * limits.EVENT_BYTES_MAX,
         )
-        try:
-            sent.connection.execute(sql, [str(sent.file)])
-        except (duckdb.InvalidInputException, duckdb.ConversionException):
-            return False
-        return _accounted_for(sent.connection, data, names)
+        customer, name, key, resource, stamp = (_text(f"c{no}") for no in range(len(FIELDS)))
+        dimensions = f"CAST(c{len(FIELDS)} AS VARCHAR)"
+        if self._flattened:
+            dimensions = _gathered(dimensions, self._flattened, sent)
+        odd = " OR ".join(_is_odd(f"c{number}") for number in range(len(FIELDS)))
+        return (
+            f"SELECT *, {_colons()} AS colons FROM (SELECT row_number() OVER () - 1 AS place, "
+            f"{customer} AS customer, {resource} AS resource, {name} AS event_name, {key} AS key, "
+            f"{stamp} AS stamp, {dimensions} AS dimensions, ({odd}) AS odd, "
+            f"c{len(FIELDS)} IS NOT NULL AS nested FROM ({read}))"
+        )
 
 
 class _Lines:
     """Lines by number."""
 
-    def __init__(self, data: bytes, edges: NDArray[np.int64]) -> None:
+    def __init__(self, data: bytes) -> None:
         self.data = data
-        self._edges = edges
+
+    @cached_property
+    def _edges(self) -> NDArray[np.int64]:
+        return record_edges(self.data, quoted=False)
 
     def between(self, first: int, last: int) -> bytes:
+        if first == 0 and last == self.count:
+            return self.data
         return self.data[int(self._edges[first]) : int(self._edges[last])]
+
+    @cached_property
+    def count(self) -> int:
+        """How many there are."""
+        return self.data.count(b"\n")
 
     def line(self, row: int) -> bytes:
         return self.between(row, row + 1).rstrip(b"\r\n")
 
 
-def _accounted_for(connection: duckdb.DuckDBPyConnection, data: bytes, names: list[str]) -> bool:
+def _accounted_for(sent: Sent, data: bytes, first: int, rows: int, colons: int) -> bool:
     """Whether the columns hold all that the lines said.
 
     A null that is a column's own leaves no trace in it; those inside of dimensions do.
     """
-    present = " + ".join(f"CAST({name} IS NOT NULL AS INTEGER)" for name in names)
-    sql = ACCOUNT.format(present=present, columns=", ".join(names))
-    ((rows, colons),) = connection.execute(sql).fetchall()
-    gone = data.count(b":null") + data.count(b": null")
-    if gone:
-        ((kept,),) = connection.execute(NULLS.format(columns=", ".join(names))).fetchall()
-        gone -= kept
-    return bool(rows == data.count(b"\n") and colons + gone == data.count(b":"))
+    gone = 0
+    if b"null" in data:
+        gone = data.count(b":null") + data.count(b": null") - sent.nulls(first)
+    return rows == data.count(b"\n") and colons + gone == data.count(b":")
 
 
-def _select(flattened: list[str], sent: Sent) -> str:
-    """What ``read`` says, as ``Sent.add_read`` takes it."""
-    customer, name, key, resource, stamp = (_text(f"c{number}") for number in range(len(FIELDS)))
-    dimensions = f"CAST(c{len(FIELDS)} AS VARCHAR)"
-    if flattened:
-        dimensions = _gathered(dimensions, flattened, sent)
-    odd = " OR ".join(_is_odd(f"c{number}") for number in range(len(FIELDS)))
+def _colons() -> str:
+    """How many colons of its line a row accounts for: of each member that there is, and in it."""
+    fields = ("customer", "resource", "event_name", "key", "stamp")
+    present = " + ".join(f"CAST({name} IS NOT NULL AS INTEGER)" for name in fields)
+    # Ids mostly have none; to look for one costs a tenth of counting them.
+    rare = " + ".join(
+        f"CASE WHEN contains({name}, ':') THEN {_colons_in(name)} ELSE 0 END"
+        for name in fields if name != "stamp"
+    )  # fmt: skip
     return (
-        f"SELECT rowid AS place, {customer} AS customer, {resource} AS resource, "
-        f"{name} AS event_name, {key} AS key, {stamp} AS stamp, {dimensions} AS dimensions, "
-        f"({odd}) AS odd FROM read"
+        f"{present} + CAST(nested AS INTEGER) + {rare} + coalesce({_colons_in('stamp')}, 0) "
+        f"+ coalesce({_colons_in('dimensions')}, 0)"
     )
+
+
+def _colons_in(name: str) -> str:
+    return f"strlen({name}) - strlen(replace({name}, ':', ''))"
 
 
 def _name(theirs: str) -> str:
@@ -191,4 +206,5 @@ def _gathered(nested: str, flattened: list[str], sent: Sent) -> str:
         key = quoted(json.dumps(name, ensure_ascii=False) + ":")
         members.append(f"{key} || CAST(c{number} AS VARCHAR)")
     inner = f"CASE WHEN {nested} = '{{}}' THEN NULL ELSE {nested}[2:-2] END"
-    return f"'{{' || concat_ws(',', {inner}, {', '.join(members)}) || '}}'"
+    text = f"'{{' || concat_ws(',', {inner}, {', '.join(members)}) || '}}'"
+    return f"CASE WHEN coalesce({nested}, {', '.join(members)}) IS NOT NULL THEN {text} END"

@@ -16,6 +16,7 @@ import duckdb
 
 from tallystick.archive.relation import quoted
 from tallystick.objects.errors import DamagedObject
+from tallystick.objects.plain import FINE_NUMBER
 from tallystick.objects.records import DIMENSIONS, Columns
 from tallystick.objects.sent import Sent
 from tallystick.objects.tables import Layout, layout_of, read_row
@@ -23,16 +24,22 @@ from tallystick.objects.tables import Layout, layout_of, read_row
 ROWS: Final = "SELECT count(*) FROM read_parquet(?)"
 DESCRIBE: Final = "DESCRIBE SELECT * FROM read_parquet(?)"
 
-CREATE_READ: Final = """
-CREATE OR REPLACE TEMP TABLE read AS
-SELECT {columns} FROM read_parquet(?, file_row_number = true)
-WHERE file_row_number >= ? AND file_row_number < ? ORDER BY file_row_number
+# A range of rows, in their order, which DuckDB keeps.
+READ: Final = """
+SELECT file_row_number - {first} AS place, {columns}, 0 AS colons
+FROM read_parquet({file}, file_row_number = true)
+WHERE file_row_number >= {first} AND file_row_number < {last}
 """
 
 _INTEGERS: Final = frozenset(
     f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "", "BIG", "HUGE")
 ) | {"INTEGER", "UINTEGER"}
 _REALS: Final = ("FLOAT", "DOUBLE")
+_LARGE: Final = 10**15
+"""Whole numbers from here on are read with care."""
+
+
+_NONE: Final = "CAST(NULL AS VARCHAR)"
 
 
 class _Column(NamedTuple):
@@ -54,18 +61,25 @@ class ParquetReader:
             raise DamagedObject(f"is no Parquet: {str(error).splitlines()[0]}") from None
         self._columns = [_Column(row[0], row[1]) for row in described]
         self.layout: Layout = layout_of([column.name for column in self._columns], columns)
+        stamp = self.layout.fields.get("timestamp")
+        self._timed = stamp is not None and self._columns[stamp].type != "VARCHAR"
+        self._names: list[str] = []
+        self._odd: list[str] = []
+        """What of made dimensions is no plain number."""
+        self._made = False
         self._texts = self._expressions()
 
     def read(self, sent: Sent, first: int) -> None:
         """Put as many rows from ``first`` on into ``sent`` as it has lines; those that are refused
         as well. Raises ``DamagedObject`` when they cannot be read."""
         sent.begin()
-        sql = CREATE_READ.format(columns=self._texts)
+        select = READ.format(
+            file=quoted(self._path), columns=self._texts, first=first, last=first + len(sent.lines)
+        )
         try:
-            sent.connection.execute(sql, [self._path, first, first + len(sent.lines)])
+            sent.add_read(select, 0, timed=self._timed, made=self._made)
         except duckdb.Error as error:
             raise DamagedObject(f"rows from {first} on: {str(error).splitlines()[0]}") from None
-        sent.add_read("SELECT rowid AS place, *, false AS odd FROM read", 0)
         sent.settle(lambda _, texts: read_row(texts, sent.rules))
 
     def _expressions(self) -> str:
@@ -75,20 +89,21 @@ class ParquetReader:
             f"{self._field('resourceId', _identifier)} AS resource",
             f"{self._field('eventName', _identifier)} AS event_name",
             f"{self._field('idempotencyKey', _identifier)} AS key",
-            f"{self._field('timestamp', _stamp)} AS stamp",
+            f"{self._field('timestamp', _stamp)} AS {'event_time' if self._timed else 'stamp'}",
             f"{self._dimensions()} AS dimensions",
+            f"({' OR '.join(['false', *self._odd])}) AS odd",
         ])  # fmt: skip
 
     def _field(self, field: str, text_of: Callable[[_Column, str], str]) -> str:
         number = self.layout.fields.get(field)
         if number is None:
-            return "CAST(NULL AS VARCHAR)"
+            return _NONE
         column = self._columns[number]
         return text_of(column, _name(column.name))
 
     def _dimensions(self) -> str:
         """All dimensions as one JSON object; those that are NULL stay away."""
-        nested, members = "CAST(NULL AS VARCHAR)", []
+        nested, members = _NONE, []
         number = self.layout.fields.get(DIMENSIONS)
         if number is not None:
             column = self._columns[number]
@@ -102,9 +117,10 @@ class ParquetReader:
                 raise _wrong(column, "a struct, a map, or text that is a JSON object")
         for dimension, place in self.layout.flattened:
             column = self._columns[place]
-            members.append(_member(dimension, column, _name(column.name)))
+            members.append(self._member(dimension, column, _name(column.name)))
         if not members:
             return nested
+        self._made = nested == _NONE and len(set(self._names)) == len(self._names)
         outer = f"CASE WHEN {nested} = '{{}}' THEN NULL ELSE {nested}[2:-2] END"
         return f"'{{' || concat_ws(',', {outer}, {', '.join(members)}) || '}}'"
 
@@ -113,10 +129,27 @@ class ParquetReader:
             f"DESCRIBE SELECT unnest({_name(column.name)}) FROM read_parquet(?)", [self._path]
         ).fetchall()
         return [
-            _member(name, _Column(f"{column.name}.{name}", kind),
+            self._member(name, _Column(f"{column.name}.{name}", kind),
                     f"struct_extract({_name(column.name)}, {quoted(name)})")
             for name, kind, *_ in described
         ]  # fmt: skip
+
+    def _member(self, dimension: str, column: _Column, value: str) -> str:
+        """``"name":value`` as SQL text; NULL where the value is."""
+        self._names.append(dimension)
+        self._odd += _is_odd(column, value)
+        key = quoted(json.dumps(dimension, ensure_ascii=False) + ":")
+        return f"{key} || {_scalar(column, value)}"
+
+
+def _is_odd(column: _Column, value: str) -> list[str]:
+    """Which values of a column are numbers that take a closer look."""
+    if column.type in ("BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT"):
+        return [f"coalesce({value} >= {_LARGE} OR {value} <= -{_LARGE}, false)"]
+    if column.type in _REALS:
+        fine = f"regexp_full_match({_real(value)}, '{FINE_NUMBER}')"
+        return [f"coalesce(NOT {fine}, false)"]
+    return []
 
 
 def _identifier(column: _Column, value: str) -> str:
@@ -128,20 +161,14 @@ def _identifier(column: _Column, value: str) -> str:
 
 
 def _stamp(column: _Column, value: str) -> str:
-    """RFC 3339 in UTC; digits beyond microseconds are cut."""
+    """Text as it is; others as TIMESTAMP in UTC, digits beyond microseconds cut."""
     if column.type == "VARCHAR":
         return f"nullif({value}, '')"
     if column.type == "TIMESTAMP WITH TIME ZONE":
         value = f"make_timestamp(epoch_us({value}))"
     elif column.type not in ("TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S", "DATE"):
         raise _wrong(column, "a timestamp, or text that is one")
-    return f"strftime(CAST({value} AS TIMESTAMP), '%Y-%m-%dT%H:%M:%S.%fZ')"
-
-
-def _member(dimension: str, column: _Column, value: str) -> str:
-    """``"name":value`` as SQL text; NULL where the value is."""
-    key = quoted(json.dumps(dimension, ensure_ascii=False) + ":")
-    return f"{key} || {_scalar(column, value)}"
+    return f"CAST({value} AS TIMESTAMP)"
 
 
 def _scalar(column: _Column, value: str) -> str:
@@ -163,7 +190,7 @@ def _scalar(column: _Column, value: str) -> str:
 
 
 def _real(value: str) -> str:
-    """A whole number as its digits, others as a double prints them; NaN and the like are missing."""
+    """A whole number as its digits, others as a double prints them; NaN and the like are NULL."""
     double = f"CAST({value} AS DOUBLE)"
     return (
         f"CASE WHEN NOT isfinite({double}) THEN NULL "

@@ -22,6 +22,7 @@ from tallystick.fold.counting import Counting, TooLarge, Written
 from tallystick.fold.owner import Owner
 from tallystick.inbox.inbox import Inbox
 from tallystick.objects import ledger
+from tallystick.objects.ahead import Ahead
 from tallystick.objects.buckets import Bucket
 from tallystick.objects.errors import ObjectChanged, ObjectError, ObjectGone
 from tallystick.objects.feed import Ended
@@ -30,7 +31,8 @@ from tallystick.objects.ledger import Progress, Run
 from tallystick.objects.reader import ObjectReader, Part
 from tallystick.objects.records import Problem
 from tallystick.objects.rejects import Rejects
-from tallystick.objects.sent import Rejected, Rules, Sent
+from tallystick.objects.sent import Rejected, Rules
+from tallystick.objects.share import Share
 from tallystick.store import Store, Transaction
 
 log = logging.getLogger("tallystick.objects")
@@ -49,29 +51,29 @@ class PartCounter:
         inbox: Inbox,
         owner: Owner,
         counting: Counting,
-        connection: duckdb.DuckDBPyConnection,
         clock: Clock,
         rejects_folder: Path,
         opened: Callable[[str, Job], Bucket],
-        lines_file: Path,
+        ahead: Ahead,
+        share: Share,
         future_us: int,
     ) -> None:
         self._state = state
         self._inbox = inbox
         self._owner = owner
         self._counting = counting
-        self._connection = connection
         self._clock = clock
         self._rejects_folder = rejects_folder
         self._opened = opened
-        self._lines_file = lines_file
+        self._ahead = ahead
+        self._share = share
         self._future_us = future_us
         self._reserved: int | None = None
 
     def step(self, run: Run, reader: ObjectReader) -> bool:
         """Count the next part of an object, or end it; False when there was nothing to do yet."""
         try:
-            part = reader.part(self._rows_max(reader))
+            part = self._ahead.next_of(reader) or reader.part(self._rows_max(reader))
             if isinstance(part, Ended) and part.error is not None:
                 raise part.error
         except (TryLater, OSError) as error:
@@ -94,7 +96,7 @@ class PartCounter:
         """How many records the next part may have: fewer while a death is being isolated."""
         deaths = reader.found.attempts
         if not deaths:
-            return self._counting.events_max
+            return min(self._counting.events_max, self._share.rows_max)
         together: int = limits.STEP_EVENTS_MIN // _PARTS ** (deaths - 1)
         return max(1, together)
 
@@ -125,7 +127,7 @@ class PartCounter:
                 raise
             self._halve(run, reader, part, error)
         else:
-            reader.rows_max = min(2 * reader.rows_max, limits.STEP_EVENTS_MAX)
+            reader.rows_max = min(2 * reader.rows_max, limits.STEP_ALONE_EVENTS_MAX)
 
     def _halve(self, run: Run, reader: ObjectReader, part: Part, error: Exception) -> None:
         if len(part.lines) > 1:
@@ -137,16 +139,15 @@ class PartCounter:
     def _count(self, run: Run, reader: ObjectReader, part: Part) -> None:
         found, now = reader.found, self._clock.now()
         rules = Rules(reader.job.columns, now, self._future_us)
-        sent = Sent(self._connection, self._lines_file, rules, part.lines)
-        if len(part.lines):
-            part.read(sent)
+        sent, hi, lo = self._ahead.read(reader, part, rules)
+        self._read_ahead(reader, part, rules)
         rejected = sent.rejected + [_oversized(line) for line in part.oversized]
         if len(sent.rejected) == len(part.lines):
             self._pass(run, reader, part, rejected)
             return
         assert self._reserved is not None
-        batch, hi, lo = sent.incoming(
-            found.environment, self._reserved, found.source_name, found.info.modified_at
+        batch = sent.batch(
+            found.environment, self._reserved, found.source_name, found.info.modified_at, now
         )
         self._keep_rejects(run, reader, rejected)
         reach("objects.before_files")
@@ -166,6 +167,19 @@ class PartCounter:
         self._counting.adopt(done)
         self._free_turn()
         self._passed(reader, part, len(rejected))
+
+    def _read_ahead(self, reader: ObjectReader, part: Part, rules: Rules) -> None:
+        """Begin with what follows, unless a death is being isolated or others want the core."""
+        if reader.found.attempts or not self._share.reads_ahead:
+            return
+        rows_max = min(self._rows_max(reader), reader.rows_max)
+        following = reader.following(part, rows_max)
+        if following is not None:
+            self._ahead.begin(reader, part, following, rules)
+
+    def close(self) -> None:
+        """Let go of what was read ahead."""
+        self._ahead.close()
 
     def _drafts(self) -> Drafts:
         return self._counting.drafts()

@@ -37,13 +37,29 @@ def _id(column: str) -> str:
     return f"{column} IS NOT NULL AND length({column}) BETWEEN 1 AND {limits.ID_CHARS_MAX}"
 
 
-# Whether a row of (SENT_COLUMNS) is plain. One parameter: the latest timestamp, in microseconds.
-IS_PLAIN: Final = f"""
+_FINE_STAMP: Final = f"regexp_full_match(stamp, '{_STAMP}')"
+# What a timestamp that never was text must be for its text to be one.
+_FINE_TIME: Final = "event_time >= TIMESTAMP '1000-01-01' AND event_time < TIMESTAMP '3000-01-01'"
+
+_FINE_DIMENSIONS: Final = f"regexp_full_match(dimensions, '{_DIMENSIONS}')"
+# Of an object that was made by ``to_json``: what needs care in a text is escaped there.
+_FINE_MADE: Final = "NOT contains(dimensions, '\\')"
+
+FINE_NUMBER: Final = f"{_INTEGER}|{_FRACTION}"
+"""The numbers of a plain record, as a pattern."""
+
+
+def is_plain(*, timed: bool = False, made: bool = False) -> str:
+    """Whether a row of (SENT_COLUMNS) is plain, whose ``event_time`` is its stamp as a TIMESTAMP.
+    One parameter: the latest timestamp, in microseconds.
+
+    ``timed``: stamps were TIMESTAMPs, never text. ``made``: dimensions were columns, of which the
+    reader made an object with plain numbers and each name once.
+    """
+    time, text = ("event_time", _FINE_TIME) if timed else ("stamp", _FINE_STAMP)
+    return f"""
 {_id("customer")} AND {_id("event_name")} AND {_id("key")} AND NOT starts_with(event_name, '$')
 AND (resource IS NULL OR length(resource) BETWEEN 1 AND {limits.ID_CHARS_MAX})
-AND (stamp IS NULL OR (
-    regexp_full_match(stamp, '{_STAMP}')
-    AND coalesce(try_cast(stamp AS TIMESTAMP) <= make_timestamp(?), false)
-))
-AND (dimensions IS NULL OR regexp_full_match(dimensions, '{_DIMENSIONS}'))
+AND ({time} IS NULL OR ({text} AND coalesce(event_time <= make_timestamp(?), false)))
+AND (dimensions IS NULL OR {_FINE_MADE if made else _FINE_DIMENSIONS})
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,11 +69,18 @@ class ObjectReader:
         self._kind: Kind = "lines" if named is None else named.kind
         self._connection = connection
         self._data_folder = data_folder
-        self.rows_max = limits.STEP_EVENTS_MAX
+        self.rows_max = limits.STEP_ALONE_EVENTS_MAX
         """Fewer than this after a part that failed."""
         self.ended = False
         self.tries = 0
         """How often reading began anew."""
+        self._rows: _Rows | None = None
+        self._upcoming: _PieceRows | None = None
+        """The piece after that of ``_rows``, if it was asked for already."""
+        self._kept: Delivered | Ended | None = None
+        """What came from the feed and was not used yet."""
+        self._text: LineReader | RowReader | None = None
+        self._feed: Feed[Delivered]
         self._begin()
 
     def part(self, rows_max: int) -> Part | Ended | None:
@@ -84,16 +92,33 @@ class ObjectReader:
         while self._rows is None or self._rows.is_done:
             if isinstance(self._rows, _FileRows):
                 return Ended()
-            result = self._feed.take(limits.OBJECT_WAIT_SECONDS)
+            result, self._kept = self._kept or self._feed.take(limits.OBJECT_WAIT_SECONDS), None
             if result is None or isinstance(result, Ended):
                 return result
             self._receive(result)
         return self._rows.part(min(rows_max, self.rows_max))
 
+    def following(self, part: Part, rows_max: int) -> Part | None:
+        """What comes after a part that is not passed yet; None when that is not there yet."""
+        rows = self._rows
+        if rows is None or not rows.ends_with(part):
+            return None if rows is None else rows.after(part, rows_max)
+        if isinstance(rows, _FileRows):
+            return None
+        if self._upcoming is None:
+            self._kept = self._kept or self._feed.take()
+            if self._text is None or not isinstance(self._kept, Piece):
+                return None
+            self._upcoming = _PieceRows(self._text, self._kept, rows.piece.place, 0)
+            self._kept = None
+        return self._upcoming.part(rows_max)
+
     def passed(self, part: Part) -> None:
         """A part is counted; what follows comes next."""
         assert self._rows is not None
         self._rows.passed(part)
+        if self._rows.is_done and self._upcoming is not None:
+            self._rows, self._upcoming = self._upcoming, None
 
     def try_again(self) -> None:
         """Begin anew where the ledger says."""
@@ -108,9 +133,9 @@ class ObjectReader:
 
     def _begin(self) -> None:
         self._released = threading.Event()
-        self._rows: _Rows | None = None
-        self._text: LineReader | RowReader | None = LineReader() if self._kind == "lines" else None
-        self._feed: Feed[Delivered] = Feed("object-read", self._deliveries)
+        self._rows = self._upcoming = self._kept = None
+        self._text = LineReader() if self._kind == "lines" else None
+        self._feed = Feed("object-read", self._deliveries)
 
     def _stop(self) -> None:
         self._released.set()
@@ -157,13 +182,30 @@ class _PieceRows:
         self._reader = reader
         self._start = start
         self._skip = skip
-        self._edges = record_edges(piece.data, quoted=isinstance(reader, RowReader))
+
+    @cached_property
+    def _edges(self) -> Lines:
+        return record_edges(self.piece.data, quoted=isinstance(self._reader, RowReader))
+
+    def _data(self, first: int, last: int) -> bytes:
+        if first == 0 and last == len(self.piece.line_numbers):
+            return self.piece.data  # mostly: then nobody need know where records begin
+        return self.piece.data[int(self._edges[first]) : int(self._edges[last])]
 
     def part(self, rows_max: int) -> Part:
-        first, total = self._skip, len(self.piece.line_numbers)
+        return self._part(self._skip, rows_max)
+
+    def after(self, part: Part, rows_max: int) -> Part:
+        return self._part(part.skip, rows_max)
+
+    def ends_with(self, part: Part) -> bool:
+        return part.place == self.piece.place
+
+    def _part(self, first: int, rows_max: int) -> Part:
+        total = len(self.piece.line_numbers)
         last = min(first + rows_max, total)
         is_last = last == total
-        data = self.piece.data[int(self._edges[first]) : int(self._edges[last])]
+        data = self._data(first, last)
         return Part(
             lines=self.piece.line_numbers[first:last],
             read=lambda sent: self._reader.read(sent, data),
@@ -175,7 +217,7 @@ class _PieceRows:
 
     def passed(self, part: Part) -> None:
         self._skip = part.skip
-        self.is_done = part.place == self.piece.place
+        self.is_done = self.ends_with(part)
 
 
 class _FileRows:
@@ -193,7 +235,15 @@ class _FileRows:
         return bool(self._next >= self._reader.rows)
 
     def part(self, rows_max: int) -> Part:
-        first = self._next
+        return self._part(self._next, rows_max)
+
+    def after(self, part: Part, rows_max: int) -> Part:
+        return self._part(part.place.offset, rows_max)
+
+    def ends_with(self, part: Part) -> bool:
+        return bool(part.place.offset >= self._reader.rows)
+
+    def _part(self, first: int, rows_max: int) -> Part:
         last = min(first + rows_max, self._reader.rows)
         share = (last - first) / max(1, self._reader.rows)
         return Part(

@@ -1,8 +1,8 @@
 """The table ``sent``: the good records of a piece, each with its place in it.
 
-Owns: putting together what is plain and what takes a closer look, and handing it to the fold as
-``incoming``. Promises: records keep their order, so that of two with one key the first counts; one
-that is bad costs no other anything.
+Owns: putting together what is plain and what takes a closer look, and handing it to the fold,
+which copies it once. Promises: records keep their order, so that of two with one key the first
+counts; one that is bad costs no other anything.
 """
 
 from __future__ import annotations
@@ -18,66 +18,95 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallystick.clock import Instant
-from tallystick.fold.batch import INCOMING_KEYS, KEY_HASHES, Batch
-from tallystick.objects.plain import IS_PLAIN, SENT_COLUMNS
+from tallystick.fold.batch import KEY_HASHES, Batch
+from tallystick.objects.plain import SENT_COLUMNS, is_plain
 from tallystick.objects.records import Columns, Problem
 
+# Not temporary, so that another connection of the engine can read it.
 CREATE_SENT: Final = """
-CREATE OR REPLACE TEMP TABLE sent (
-    row BIGINT, customer VARCHAR, resource VARCHAR, event_name VARCHAR, key VARCHAR, stamp VARCHAR,
-    dimensions VARCHAR, plain BOOLEAN
+CREATE OR REPLACE TABLE {table} (
+    row BIGINT, line BIGINT, customer VARCHAR, resource VARCHAR, event_name VARCHAR, key VARCHAR,
+    event_time TIMESTAMP, dimensions VARCHAR, plain BOOLEAN, stamp VARCHAR, colons BIGINT
 )
 """
 
-# Rows [first, …) of what a reader read, which follows in parentheses; odd ones are not plain
-# whatever they say.
-ADD_READ: Final = f"""
-INSERT INTO sent SELECT place + ?, {SENT_COLUMNS}, coalesce(NOT odd AND {IS_PLAIN}, false) FROM
+# Rows [first, …) of what a reader read; odd ones are not plain whatever they say. The stamp is kept
+# of those that are read again.
+ADD_READ: Final = """
+INSERT INTO {table}
+SELECT place + ?, place + ?, customer, resource, event_name, key, event_time, dimensions, plain,
+       CASE WHEN NOT plain THEN {stamp} END, colons
+FROM (SELECT *, coalesce(NOT odd AND {is_plain}, false) AS plain FROM ({select}))
 """
 
-# Of the same rows, as they are now: whether a plain one has a dimension twice.
+_WITH_TIME: Final = "SELECT *, try_cast(stamp AS TIMESTAMP) AS event_time FROM ({select})"
+_STAMP: Final = "strftime(event_time, '%Y-%m-%dT%H:%M:%S.%fZ')"
+
+# Of the rows from one on: how many, and what of colons they account for.
+ACCOUNT: Final = "SELECT count(*), coalesce(sum(colons), 0) FROM {table} WHERE row >= ?"
+
+# How many nulls there are inside of columns.
+NULLS: Final = """
+SELECT coalesce(sum((length(texts) - length(replace(texts, ':null', ''))) // 5), 0)
+FROM (SELECT concat(customer, resource, event_name, key, stamp, dimensions) AS texts
+      FROM {table} WHERE row >= ?)
+"""
+
+TAKE_BACK: Final = "DELETE FROM {table} WHERE row >= ?"
+
+# Whether a plain one has a dimension twice. Few rows differ in their names, so each list of them is
+# looked at once; as a text, which a quote joins unmistakably, for lists take DuckDB four times as
+# long to compare.
 TWICE: Final = """
 SELECT count(*)
-FROM (SELECT DISTINCT json_keys(dimensions) AS names FROM sent WHERE plain AND row >= ?)
+FROM (
+    SELECT any_value(names) AS names
+    FROM (SELECT json_keys(dimensions) AS names FROM {table} WHERE plain)
+    GROUP BY array_to_string(names, '"')
+)
 WHERE len(names) > len(list_distinct(names))
 """
 
 # Takes their plainness from those that do.
 DOUBT_TWICE: Final = """
-UPDATE sent SET plain = false
-WHERE plain AND row >= ? AND len(json_keys(dimensions)) > len(list_distinct(json_keys(dimensions)))
+UPDATE {table} SET plain = false, stamp = {stamp}
+WHERE plain AND len(json_keys(dimensions)) > len(list_distinct(json_keys(dimensions)))
 """
 
-ODD: Final = f"SELECT row, {SENT_COLUMNS} FROM sent WHERE NOT plain ORDER BY row"
-FORGET_ODD: Final = "DELETE FROM sent WHERE NOT plain"
+ODD: Final = f"SELECT row, {SENT_COLUMNS} FROM {{table}} WHERE NOT plain ORDER BY row"
+FORGET_ODD: Final = "DELETE FROM {table} WHERE NOT plain"
 
 # What was accepted after a closer look, as ``ingest`` writes lines.
 ADD_MENDED: Final = """
-INSERT INTO sent
-SELECT mended_rows.row, customerId, resourceId, eventName, idempotencyKey, "timestamp",
-       CAST(dimensions AS VARCHAR), true
+INSERT INTO {table}
+SELECT mended_rows.row, NULL, customerId, resourceId, eventName, idempotencyKey,
+       CAST("timestamp" AS TIMESTAMP), CAST(dimensions AS VARCHAR), true, NULL, 0
 FROM read_ndjson(?, columns = {
     customerId: 'VARCHAR', resourceId: 'VARCHAR', eventName: 'VARCHAR',
     idempotencyKey: 'VARCHAR', "timestamp": 'VARCHAR', dimensions: 'JSON'
 }, maximum_object_size = 33554432) POSITIONAL JOIN mended_rows
 """
 
-_HI, _LO = KEY_HASHES
+# In order again, with the lines that were told; needed when some rows were read with care.
+SORT: Final = """
+CREATE OR REPLACE TABLE {table} AS
+SELECT sent.* REPLACE (record_lines.line AS line)
+FROM {table} AS sent JOIN record_lines ON sent.row = record_lines.row ORDER BY sent.row
+"""
 
-CREATE_INCOMING: Final = f"""
-CREATE OR REPLACE TEMP TABLE incoming AS
-SELECT *, {_HI} AS hi, {_LO} AS lo
-FROM (
-    SELECT CAST(? AS VARCHAR) AS environment, CAST(? AS BIGINT) AS position,
-           CAST(sent.row AS INTEGER) AS event_index, 'object' AS way,
-           CAST(? AS VARCHAR) AS source, record_lines.line AS line, customer, resource, event_name,
-           key,
-           coalesce(CAST(stamp AS TIMESTAMP), make_timestamp(CAST(? AS BIGINT))) AS event_time,
-           make_timestamp(CAST(? AS BIGINT)) AS received_at, dimensions,
-           CAST(NULL AS VARCHAR) AS feature, CAST(NULL AS DECIMAL(38, 9)) AS value,
-           CAST(0 AS INTEGER) AS env_no
-    FROM sent JOIN record_lines ON sent.row = record_lines.row ORDER BY sent.row
-)
+_HI, _LO = KEY_HASHES
+KEYS: Final = f"SELECT {_HI} AS hi, {_LO} AS lo FROM (SELECT *, ? AS environment FROM {{table}})"
+
+# What is counted of it, as the fold takes it.
+INCOMING: Final = """
+SELECT CAST(? AS VARCHAR) AS environment, CAST(? AS BIGINT) AS position,
+       CAST(row AS INTEGER) AS event_index, 'object' AS way, CAST(? AS VARCHAR) AS source, line,
+       customer, resource, event_name, key,
+       coalesce(event_time, make_timestamp(CAST(? AS BIGINT))) AS event_time,
+       make_timestamp(CAST(? AS BIGINT)) AS received_at, dimensions,
+       CAST(NULL AS VARCHAR) AS feature, CAST(NULL AS DECIMAL(38, 9)) AS value,
+       CAST(0 AS INTEGER) AS env_no
+FROM {table}
 """
 
 
@@ -116,21 +145,50 @@ class Sent:
     rules: Rules
     lines: NDArray[np.int64]
     """The line at which each record begins."""
+    table: str = "sent"
+    """Its name, which this package chose."""
     rejected: list[Rejected] = field(default_factory=list)
     _mended: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    _names_once: bool = False
 
     def begin(self) -> None:
-        """Make ``sent``, empty."""
-        self.connection.execute(CREATE_SENT)
+        """Make the table, empty."""
+        self._run(CREATE_SENT)
 
-    def add_read(self, select: str, first: int) -> None:
-        """Take rows that a reader gives as (place, SENT_COLUMNS, odd); ``first`` is the row of its
-        place 0."""
-        self.connection.execute(f"{ADD_READ}({select})", [first, self.rules.latest])
-        # Few rows differ in their names; to look at each list of them once costs a third.
-        ((twice,),) = self.connection.execute(TWICE, [first]).fetchall()
-        if twice:
-            self.connection.execute(DOUBT_TWICE, [first])
+    def _run(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run a statement on the table. (Not ``format``: patterns have braces of their own.)"""
+        return self.connection.execute(sql.replace("{table}", self.table), values).fetchall()
+
+    def add_read(
+        self, select: str, first: int, *, timed: bool = False, made: bool = False
+    ) -> tuple[int, int]:
+        """Take rows that a reader gives as (place, SENT_COLUMNS, odd, colons); ``first`` is the row
+        of its place 0. Returns how many there were, and the sum of their colons.
+
+        ``timed``: it gives ``event_time`` and no stamps. ``made``: see ``is_plain``.
+        """
+        line = int(self.lines[first]) if len(self.lines) else 1
+        parts = {
+            "{stamp}": _STAMP if timed else "stamp",
+            "{is_plain}": is_plain(timed=timed, made=made),
+            "{select}": select if timed else _WITH_TIME.replace("{select}", select),
+        }
+        sql = ADD_READ
+        for name, text in parts.items():
+            sql = sql.replace(name, text)
+        self._run(sql, first, line, self.rules.latest)
+        self._names_once = made
+        ((rows, colons),) = self._run(ACCOUNT, first)
+        return int(rows), int(colons)
+
+    def nulls(self, first: int) -> int:
+        """How many nulls the rows from ``first`` on have inside of columns."""
+        ((kept,),) = self._run(NULLS, first)
+        return int(kept)
+
+    def take_back(self, first: int) -> None:
+        """Forget the rows from ``first`` on."""
+        self._run(TAKE_BACK, first)
 
     def look_closer(self, row: int, found: dict[str, Any] | list[Problem]) -> None:
         """Take a record that was read with care."""
@@ -141,31 +199,50 @@ class Sent:
 
     def settle(self, closer: Closer) -> None:
         """Read with care what is not plain, and put it in its place or refuse it."""
-        for row, *texts in self.connection.execute(ODD).fetchall():
+        if not self._names_once and self._run(TWICE)[0][0]:
+            self._run(DOUBT_TWICE.replace("{stamp}", _STAMP))
+        odd = self._run(ODD)
+        for row, *texts in odd:
             self.look_closer(row, closer(row, tuple(texts)))
-        self.connection.execute(FORGET_ODD)
+        if odd:
+            self._run(FORGET_ODD)
         if self._mended:
             self._add_mended()
+        if odd or self.rejected or not self._lines_follow():
+            self._sort()
         self.rejected.sort(key=lambda each: each.line)
 
-    def incoming(
-        self, environment: str, position: int, source: str, modified_at: Instant
-    ) -> tuple[Batch, NDArray[np.uint64], NDArray[np.uint64]]:
-        """Make ``incoming``; returns the batch and its key hashes (hi, lo)."""
+    def keys(self, environment: str) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """The key hashes (hi, lo) of the records."""
+        sql = KEYS.format(table=self.table)
+        keys = self.connection.execute(sql, [environment]).fetchnumpy()
+        return _plain(keys["hi"]), _plain(keys["lo"])
+
+    def batch(
+        self, environment: str, position: int, source: str, modified_at: Instant, now: Instant
+    ) -> Batch:
+        """The records as the fold counts them, received ``now``."""
+        events = len(self.lines) - len(self.rejected)
+        return Batch(
+            (), (environment,), np.zeros(events, np.int32), INCOMING.format(table=self.table),
+            (environment, position, source, int(modified_at), int(now)),
+        )  # fmt: skip
+
+    def _lines_follow(self) -> bool:
+        """Whether each record takes one line, which ``add_read`` takes for granted."""
+        return bool(self.lines[-1] - self.lines[0] == len(self.lines) - 1)
+
+    def _sort(self) -> None:
         rows = np.arange(len(self.lines), dtype=np.int64)
         self.connection.register("record_lines", {"row": rows, "line": self.lines})
-        values = [environment, position, source, int(modified_at), int(self.rules.now)]
-        self.connection.execute(CREATE_INCOMING, values)
+        self._run(SORT)
         self.connection.unregister("record_lines")
-        keys = self.connection.execute(INCOMING_KEYS).fetchnumpy()
-        hi, lo = _plain(keys["hi"]), _plain(keys["lo"])
-        return Batch((), (environment,), np.zeros(len(hi), np.int32)), hi, lo
 
     def _add_mended(self) -> None:
         self.file.write_bytes(_encode_lines(self._mended.values()))
         rows = np.fromiter(self._mended, dtype=np.int64, count=len(self._mended))
         self.connection.register("mended_rows", {"row": rows})
-        self.connection.execute(ADD_MENDED, [str(self.file)])
+        self._run(ADD_MENDED, str(self.file))
         self.connection.unregister("mended_rows")
         self._mended.clear()
 

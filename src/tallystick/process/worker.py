@@ -63,7 +63,7 @@ def working(settings: Settings) -> Iterator[Callable[[], None]]:
     """A worker in this process, which owns the folder: each call does one step of it, or waits a
     moment when there is nothing to do. Upkeep goes on beside it."""
     stop = threading.Event()
-    with open_worker(settings) as worker:
+    with open_worker(settings, alone=True) as worker:
         upkeep = threading.Thread(
             target=_keep_up, args=(worker.upkeep_step, stop), name="upkeep", daemon=True
         )
