@@ -56,7 +56,8 @@ SELECT {_RUN_COLUMNS} FROM object_runs WHERE source = ? AND seq < ? ORDER BY seq
 """
 
 WAITING_RUN: Final = """
-SELECT id FROM object_runs WHERE source = ? AND ended_at IS NULL ORDER BY seq LIMIT 1
+SELECT id FROM object_runs WHERE source = ? AND ended_at IS NULL AND started_at IS NULL
+ORDER BY seq LIMIT 1
 """
 
 START_RUN: Final = "UPDATE object_runs SET state = 'running', started_at = ? WHERE seq = ?"
@@ -310,7 +311,7 @@ def runs_of(transaction: Transaction, source: str, before: int, most: int) -> li
 
 
 def waiting_run(transaction: Transaction, source: str) -> str | None:
-    """The run of a source that has not ended, if there is one."""
+    """The run of a source that has not begun, if there is one: what is there now, it will find."""
     row = transaction.one(WAITING_RUN, source)
     return None if row is None else str(row[0])
 
