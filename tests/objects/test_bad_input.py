@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +156,7 @@ def test_a_line_of_a_gigabyte_is_refused_with_bounded_memory(
     def stream(*_: Any) -> Iterator[bytes]:
         yield calls([1])
         yield b'{"customerId":"'
-        for _ in range(1 << 10):
-            yield chunk
+        yield from repeat(chunk, 1 << 10)
         yield b'"}\n' + calls([2])
 
     (exports / "x.jsonl").write_bytes(b"not looked at")
@@ -243,12 +243,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
-    ("status", "code", "reason"),
-    [(503, "SlowDown", "unavailable|throttl|later|answer"), (500, "InternalError", "."),
-     (403, "AccessDenied", "permission|s3:GetObject|allow")],
-)  # fmt: skip
+    ("status", "code"), [(503, "SlowDown"), (500, "InternalError"), (403, "AccessDenied")]
+)
 def test_an_object_that_its_bucket_does_not_give_waits_for_the_next_run(
-    place: Place, s3: CloudScene, status: int, code: str, reason: str
+    place: Place, s3: CloudScene, status: int, code: str
 ) -> None:
     fill(s3)
     source = place.add_source(s3.url, access=access(s3))
@@ -260,7 +258,7 @@ def test_an_object_that_its_bucket_does_not_give_waits_for_the_next_run(
     assert {key: each.state for key, each in found.items()} == {
         "0.jsonl": "done", "1.jsonl": "waiting", "2.jsonl": "done"}  # fmt: skip
     assert found["1.jsonl"].reason
-    assert s3.access.secret not in str(found["1.jsonl"].reason)
+    assert str(s3.access.secret) not in str(found["1.jsonl"].reason)
     assert (run.state, run.counted) == ("partial", 1_000)
     again = place.ran(source)
     assert (again.state, again.counted, again.duplicates) == ("succeeded", 500, 0)

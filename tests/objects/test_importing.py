@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -440,3 +442,86 @@ def test_a_recount_while_an_import_runs_ends_at_what_was_counted_along(
     place.drain()
     assert usage(place) == 400
     place.verified()
+
+
+# ----------------------------------------------------------------------------- whatever the format
+
+TOLD: list[dict[str, Any]] = [
+    {"customerId": "acme", "eventName": "call", "idempotencyKey": "1", "resourceId": "r",
+     "timestamp": "2026-01-05T10:00:00.25Z", "dimensions": {"n": 7, "region": "eu"}},
+    {"customerId": "über", "eventName": "call", "idempotencyKey": "2",
+     "timestamp": "2026-01-05T12:00:00+02:00",
+     "dimensions": {"n": 12345678901234567, "region": "a,b"}},
+    {"customerId": "acme", "eventName": 'pa"ge', "idempotencyKey": "3",
+     "timestamp": "2026-01-06T00:00:00Z", "dimensions": {"region": "us"}},
+    {"customerId": "acme", "eventName": "call", "idempotencyKey": "4",
+     "timestamp": "2026-01-06T00:00:01Z"},
+]  # fmt: skip
+KEPT = ("customer || '|' || coalesce(resource, '') || '|' || event_name || '|' || key || '|' || "
+        "epoch_us(event_time) || '|' || coalesce(dimensions->>'n', '') || '|' || "
+        "coalesce(dimensions->>'region', '')")  # fmt: skip
+SELECTED = """
+SELECT * FROM (VALUES
+    ('acme', 'call', '1', 'r', TIMESTAMPTZ '2026-01-05 10:00:00.25+00', 7::BIGINT, 'eu'),
+    ('über', 'call', '2', NULL, TIMESTAMPTZ '2026-01-05 10:00:00+00', 12345678901234567, 'a,b'),
+    ('acme', 'pa"ge', '3', NULL, TIMESTAMPTZ '2026-01-06 00:00:00+00', NULL, 'us'),
+    ('acme', 'call', '4', NULL, TIMESTAMPTZ '2026-01-06 00:00:01+00', NULL, NULL)
+) AS t("customerId", "eventName", "idempotencyKey", "resourceId", "timestamp", n, region)
+"""
+SHAPES = {
+    "flattened": 'n AS "dimensions.n", region AS "dimensions.region"',
+    "struct": "{'n': n, 'region': region} AS dimensions",
+    "text": "to_json({'n': n, 'region': region}) AS dimensions",
+}
+
+
+def flat(told: dict[str, Any]) -> dict[str, Any]:
+    dimensions = {f"dimensions.{n}": v for n, v in told.get("dimensions", {}).items()}
+    return {name: value for name, value in told.items() if name != "dimensions"} | dimensions
+
+
+def csv_of(events: list[dict[str, Any]]) -> bytes:
+    names = ["customerId", "eventName", "idempotencyKey", "resourceId", "timestamp",
+             "dimensions.n", "dimensions.region"]  # fmt: skip
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="")
+    writer.writeheader()
+    writer.writerows(flat(told) for told in events)
+    return text.getvalue().encode()
+
+
+def parquet_of(shape: str, path: Path) -> bytes:
+    fields = '"customerId", "eventName", "idempotencyKey", "resourceId", "timestamp"'
+    select = f"SELECT {fields}, {SHAPES[shape]} FROM ({SELECTED})"
+    duckdb.execute(f"COPY ({select}) TO '{path}' (FORMAT parquet)")
+    data = path.read_bytes()
+    path.unlink()
+    return data
+
+
+@pytest.mark.parametrize("shape", ["nested", "flat", "csv", *SHAPES])
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
+def test_the_same_events_are_the_same_rows_in_every_format(
+    place: Place, exports: Path, shape: str, packed: str
+) -> None:
+    if shape in SHAPES:
+        if packed:
+            return  # Parquet compresses within itself
+        data, name = parquet_of(shape, exports / "made"), "x.parquet"
+    elif shape == "csv":
+        data, name = csv_of(TOLD), f"x.csv{packed}"
+    else:
+        data, name = lines(TOLD if shape == "nested" else list(map(flat, TOLD))), f"x.jsonl{packed}"
+    if packed:
+        data = gzip.compress(data) if packed == ".gz" else zstandard.compress(data)
+    (exports / name).write_bytes(data)
+    run = place.imported(exports)
+    assert (run.counted, run.rejected) == (4, 0)
+    from_file = place.rows(KEPT)
+    assert place.door.post("/api/v1/events", {"events": TOLD}).status == 200
+    place.drain()
+    assert place.rows(KEPT) == from_file, "the API's are all duplicates"
+    with Place(exports.parent / "other") as other:
+        assert other.door.post("/api/v1/events", {"events": TOLD}).status == 200
+        other.drain()
+        assert other.rows(KEPT) == from_file

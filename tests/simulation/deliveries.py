@@ -110,9 +110,13 @@ class Deliveries:
         more = [self.world._event() for _ in range(self._random.randint(0, 60))]
         events = self._held[path.name] = [*self._held.get(path.name, []), *more]
         data = self._csv(events) if ".csv" in path.name else self._lines(events)
-        packed = {"gz": gzip.compress, "zst": zstandard.compress}.get(path.name.rpartition(".")[2])
+        ending = path.name.rpartition(".")[2]
+        if ending == "gz":
+            data = gzip.compress(data)
+        elif ending == "zst":
+            data = zstandard.compress(data)
         draft = path.with_name(".draft")
-        draft.write_bytes(packed(data) if packed else data)
+        draft.write_bytes(data)
         draft.replace(path)
         for event in events:
             self._tell(event)
@@ -146,7 +150,8 @@ class Deliveries:
         for event in events:
             if self._random.random() < 0.1:
                 writer.writerow(["ragged"])
-            dimensions = event["dimensions"]
-            writer.writerow([event["customerId"], event["eventName"], event["idempotencyKey"],
-                             event["timestamp"], dimensions["tokens"], dimensions["user"]])  # fmt: skip
+            told = [
+                event[name] for name in ("customerId", "eventName", "idempotencyKey", "timestamp")
+            ]
+            writer.writerow([*told, event["dimensions"]["tokens"], event["dimensions"]["user"]])
         return text.getvalue().encode()
