@@ -35,6 +35,11 @@ POINTS: Final = (
     "merge.after_commit",
     "garbage.before_delete",
     "quarantine.before_discard",
+    "objects.before_files",
+    "objects.after_rejects",
+    "objects.before_commit",
+    "objects.after_commit",
+    "objects.after_step",
 )
 
 _armed: Callable[[str], None] | None = None

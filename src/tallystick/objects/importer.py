@@ -113,7 +113,7 @@ class Importer:
         with self._state.writing() as transaction:
             self._owner.confirm(transaction)
             for source in due:
-                if ledger.waiting_run(transaction, source.id) is None:
+                if ledger.open_run(transaction, source.id) is None:
                     run = ids.new_id()
                     ledger.add_run(
                         transaction, run, source.environment, source.id, "", "schedule", now
@@ -225,15 +225,15 @@ class Importer:
             waiting, rejected, _ = ledger.outcome(transaction, serving.run)
         reason = None
         if waiting:
-            reason = f"{waiting} objects wait for a person"
+            reason = f"objects that wait for a person: {waiting}"
         elif rejected:
-            reason = f"{rejected} records were refused"
+            reason = f"records that were refused: {rejected}"
         self._end(serving.run, "partial" if waiting or rejected else "succeeded", reason)
 
     def _end(self, run: Run, state: str, reason: str | None) -> None:
         with self._state.writing() as transaction:
             self._owner.confirm(transaction)
-            transaction.run(ledger.END_RUN, state, reason, self._clock.now(), run.seq)
+            ledger.end_run(transaction, run, state, reason, self._clock.now())
         if state in ("failed", "stopped"):
             log.warning("run %s %s: %s", run.id, state, reason)
         self._let_go()
@@ -258,7 +258,8 @@ class _Serving:
     def listed(self) -> Iterator[_Listed]:
         """Everything in the places of the run, some at a time."""
         for job, bucket in self.places:
-            infos = bucket.list()
+            # What settled already comes before what is waited for.
+            infos = bucket.list(is_patient=True)
             while some := list(islice(infos, _LISTED_TOGETHER)):
                 yield job, bucket, some
 

@@ -163,7 +163,7 @@ def _scalar(column: _Column, value: str) -> str:
 
 
 def _real(value: str) -> str:
-    """A whole number as its digits, others as a double prints them; NaN and the like are missing."""
+    """A whole number as its digits, others as a double prints them; NaN and such are missing."""
     double = f"CAST({value} AS DOUBLE)"
     return (
         f"CASE WHEN NOT isfinite({double}) THEN NULL "

@@ -19,10 +19,10 @@ from tallystick.store import Transaction
 def ask_run(transaction: Transaction, source: Source, now: Instant) -> str:
     """Look at a source now; returns the run's id, that of the one that waits already if one does.
 
-    Raises ``Conflict`` for a source that is paused.
+    One that is under way may have listed the source before what is looked for was there, so that
+    another waits behind it. Raises ``Conflict`` for a source that is paused.
     """
-    if source.paused:
-        raise Conflict(f"source {source.id!r} is paused; resume it first", code="SourceIsPaused")
+    _assert_open(source)
     waiting = ledger.waiting_run(transaction, source.id)
     if waiting is not None:
         return waiting
@@ -46,8 +46,10 @@ def ask_import(
 def ask_retry(transaction: Transaction, source: Source, number: int, now: Instant) -> str:
     """Read an object that waits for a person again, from its beginning; returns the run's id.
 
-    What of it was counted already is known by its keys. Raises ``NotFound`` and ``BadInput``.
+    What of it was counted already is known by its keys. Raises ``NotFound``, ``BadInput`` and
+    ``Conflict``.
     """
+    _assert_open(source)
     found = ledger.find_object(transaction, number)
     if found is None or found.scope != source.id:
         raise NotFound(f"no object {number} of source {source.id!r}", code="ObjectNotFound")
@@ -62,6 +64,11 @@ def ask_retry(transaction: Transaction, source: Source, number: int, now: Instan
     assert added is not None
     transaction.run(ledger.RETRY_OBJECT, added.seq, number)
     return run
+
+
+def _assert_open(source: Source) -> None:
+    if source.paused:
+        raise Conflict(f"source {source.id!r} is paused; resume it first", code="SourceIsPaused")
 
 
 def run_of(transaction: Transaction, source: Source, run: str) -> Run:
