@@ -24,12 +24,11 @@ import duckdb
 
 from tallystick import ids, limits
 from tallystick.clock import Clock
-from tallystick.errors import TryLater
+from tallystick.errors import OperatorError, RequestError, TryLater
 from tallystick.failpoints import reach
 from tallystick.fold.owner import Owner
 from tallystick.objects import ledger, sources
 from tallystick.objects.buckets import Bucket
-from tallystick.objects.errors import SourceRefused
 from tallystick.objects.feed import Ended, Feed
 from tallystick.objects.formats import format_of
 from tallystick.objects.info import ObjectInfo
@@ -130,7 +129,8 @@ class Importer:
         try:
             jobs = self._jobs_of(run)
             places = [(job, self._opened(job.url, job)) for job in jobs]
-        except (SourceRefused, ValueError) as error:
+        except (RequestError, OperatorError, ValueError) as error:
+            # What no later try would change; others wait behind it.
             self._end(run, "failed", str(error))
             return None
         if run.started_at is None:

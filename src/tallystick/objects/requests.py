@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from tallystick import ids
-from tallystick.clock import Instant
+from tallystick.clock import Instant, SystemClock
 from tallystick.errors import BadInput, Conflict, NotFound
 from tallystick.objects import ledger
+from tallystick.objects.buckets import Bucket
 from tallystick.objects.job import job_of
 from tallystick.objects.ledger import Run
 from tallystick.objects.sources import Source
@@ -34,9 +35,13 @@ def ask_run(transaction: Transaction, source: Source, now: Instant) -> str:
 def ask_import(
     transaction: Transaction, environment: str, given: dict[str, Any], now: Instant
 ) -> str:
-    """Read what ``given["urls"]`` name, once; the rest of ``given`` is as of a source."""
+    """Read what ``given["urls"]`` name, once; the rest of ``given`` is as of a source.
+
+    Raises ``BadInput`` and ``MissingExtra`` while the person looks who asks.
+    """
     for url in given["urls"]:
-        job_of({**given, "url": url})
+        job = job_of({**given, "url": url})
+        Bucket.open(url, SystemClock(), job.access)
     run = ids.new_id()
     request = msgspec.json.encode(given).decode()
     ledger.add_run(transaction, run, environment, None, request, "import", now)
