@@ -128,6 +128,8 @@ class Worker:
             return Bucket.open(url, SystemClock(), job.access)
 
         folder = settings.data_folder
+        for copy in (folder / "run").glob("object-*"):  # of a worker that was killed
+            copy.unlink(missing_ok=True)
         parts = PartCounter(
             state=state, inbox=inbox, owner=self.owner, counting=self.counting,
             connection=self._connection, clock=clock, rejects_folder=folder / "rejects",
