@@ -169,6 +169,18 @@ def test_one_that_ends_before_its_successor_begins_ends_then(shop: Desk) -> None
     assert shop.limit_of("calls") is None
 
 
+def test_who_is_told_that_the_plan_to_follow_ends_as_it_begins_keeps_what_he_has(
+    shop: Desk,
+) -> None:
+    made = shop.subscribe("basic")
+    follower = shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
+    shop.patch(path_of(follower), {"cancellationDate": PERIOD_END})
+    told = shop.get(path_of(made))
+    assert (told["endDate"], told["futureUpdates"]) == (None, [])
+    shop.move("2026-03-01")
+    assert shop.limit_of("calls") == 100
+
+
 def test_a_plan_change_that_began_is_not_undone_by_cancelling_it_at_once(shop: Desk) -> None:
     made = shop.subscribe("basic")
     follower = shop.subscribe("pro")
@@ -233,6 +245,17 @@ def test_a_trial_that_is_cancelled_ends_with_the_trial(shop: Desk) -> None:
     made = shop.subscribe("basic", trialOverrideConfiguration=trial)
     told = shop.post(f"{path_of(made)}/cancel", {"cancellationTime": "END_OF_BILLING_PERIOD"})
     assert told["cancellationDate"] == "2026-01-20T00:00:00.000Z"
+
+
+def test_a_trial_cannot_end_before_it_begins(shop: Desk) -> None:
+    shop.subscribe("basic")
+    trial = {"isTrial": True, "trialEndBehavior": "CANCEL_SUBSCRIPTION",
+             "trialEndDate": "2026-02-10T00:00:00Z"}  # fmt: skip
+    made = shop.subscribe("pro", startDate="2026-02-01T00:00:00Z", trialOverrideConfiguration=trial)
+    with pytest.raises(BadInput) as refused:
+        shop.patch(path_of(made), {"trialEndDate": "2026-01-20T00:00:00Z"})
+    assert refused.value.code == "TrialMinDateError"
+    assert shop.get(path_of(made))["status"] == "NOT_STARTED"
 
 
 def test_a_trial_cannot_end_in_the_past(shop: Desk) -> None:

@@ -2,18 +2,22 @@
 
 Owns: ``subscription_tenures`` (who held it before, from when to when) and the instant since which
 it is held. Usage stays with whoever used; the new holder's periods go on where the former one's
-were, and count from the instant of the move.
+were, and count from the instant of the move. What is scheduled for a subscription goes with it, the
+plan that is to follow included.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from tallystick.catalog import customers, products
 from tallystick.catalog.changes import record_change
+from tallystick.catalog.rows import Body
 from tallystick.catalog.subscription_rows import (
     SELECT_OF_PRODUCT,
     Subscription,
+    find,
     find_open,
     of_row,
     write,
@@ -34,8 +38,8 @@ def transfer(
 ) -> Subscription:
     """Hand a subscription to another resource of its customer.
 
-    Raises ``NotFound``, ``BadInput`` (it has ended, or is that resource's) and ``Conflict`` (the
-    resource has a subscription of that product).
+    Raises ``NotFound``, ``BadInput`` (it has ended, is that resource's, or is to follow another)
+    and ``Conflict`` (the resource has a subscription of that product).
     """
     found = find_open(transaction, environment, subscription, now)
     if found.resource == resource:
@@ -48,16 +52,16 @@ def delegate(
 ) -> Subscription:
     """Hand a subscription to another customer; who pays for it stays the same.
 
-    Raises ``NotFound``, ``BadInput`` (it has ended, the customer is archived, or has it already)
-    and ``Conflict`` (the customer has a subscription of that product).
+    Raises ``NotFound``, ``BadInput`` (it has ended, is to follow another, the customer is archived,
+    or has it already) and ``Conflict`` (the customer has a subscription of that product).
     """
     found = find_open(transaction, environment, subscription, now)
     customers.require_open(transaction, environment, customer)
     if found.customer == customer:
         raise BadInput(f"targetCustomerId: the subscription is that of {customer!r} already")
     payer = found.body.get("payingCustomerId") or found.customer
-    found = replace(found, body=found.body | {"payingCustomerId": payer})
-    return _move(transaction, environment, found, customer, found.resource, now)
+    terms = {"payingCustomerId": payer}
+    return _move(transaction, environment, found, customer, found.resource, now, terms)
 
 
 def _move(
@@ -67,18 +71,51 @@ def _move(
     customer: str,
     resource: str,
     now: Instant,
+    terms: Body | None = None,
 ) -> Subscription:
+    """Hand it over with what is to follow it; ``terms`` are what changes of them."""
+    _require_first(transaction, environment, found, now)
     _require_room(transaction, environment, found, customer, resource, now)
+    to_follow = list(_to_follow(transaction, environment, found))
+    moved = replace(found, customer=customer, resource=resource, body=found.body | (terms or {}))
     since = found.start if found.held_from is None else found.held_from
-    moved = replace(found, customer=customer, resource=resource)
     if since < now:
         # The first to hold it in an instant is whom its usage of that instant belongs to.
         transaction.run(
             ADD_TENURE, environment, found.id, found.customer, found.resource, since, now
         )
-        moved = replace(moved, held_from=now, body=found.body | {"floor": now})
+        moved = replace(moved, held_from=now)
+    for one in to_follow:
+        body = one.body | (terms or {}) | ({"floor": now} if since < now else {})
+        later = replace(one, customer=customer, resource=resource, body=body)
+        write(transaction, environment, later, now)
     record_change(transaction, environment, found.customer, now)
     return write(transaction, environment, moved, now)
+
+
+def _to_follow(
+    transaction: Transaction, environment: str, found: Subscription
+) -> Iterator[Subscription]:
+    """The subscriptions that are to replace it, one after the other."""
+    while (replaced := found.body.get("replaced")) is not None:
+        found = find(transaction, environment, replaced["by"])
+        yield found
+
+
+def _require_first(
+    transaction: Transaction, environment: str, found: Subscription, now: Instant
+) -> None:
+    """Raises ``BadInput`` where another goes on until it begins: that would be left without it."""
+    if found.start <= now:
+        return
+    scope = (environment, found.customer, found.resource, found.product)
+    for other in map(of_row, transaction.all(SELECT_OF_PRODUCT, *scope)):
+        replaced = other.body.get("replaced")
+        if not other.ended(now) and replaced is not None and replaced["by"] == found.id:
+            raise BadInput(
+                f"subscription {found.id!r} is to follow {other.id!r}; hand that over, and it goes "
+                "along"
+            )
 
 
 def _require_room(
