@@ -152,9 +152,20 @@ def test_a_plan_change_does_not_reach_into_the_time_of_another_holder(shop: Desk
     made = shop.subscribe("basic")
     shop.move("2026-01-15")
     shop.post(f"subscriptions/{made['id']}/delegate", {"targetCustomerId": "globex"})
-    with pytest.raises(BadInput, match="somebody else's until 2026-01-15"):
+    with pytest.raises(BadInput, match="handed over at 2026-01-15"):
         shop.subscribe("pro", "globex", startDate="2026-01-12T00:00:00Z")
     assert shop.limit_of("calls", moment="2026-01-14") == 100
+
+
+def test_a_new_plan_does_not_reach_into_the_time_of_one_that_was_handed_over(shop: Desk) -> None:
+    shop.add_customer("globex")
+    made = shop.subscribe("basic")
+    shop.move("2026-01-15")
+    shop.post(f"subscriptions/{made['id']}/delegate", {"targetCustomerId": "globex"})
+    with pytest.raises(BadInput, match="handed over at 2026-01-15"):
+        shop.subscribe("basic", startDate="2026-01-12T00:00:00Z")
+    told = shop.subscribe("basic", startDate="2026-01-15T00:00:00Z")
+    assert told["status"] == "ACTIVE"
 
 
 def test_moves_that_make_no_sense(shop: Desk) -> None:

@@ -8,12 +8,13 @@ plan that is to follow included.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import cast
 
 from tallystick.catalog import customers, products
 from tallystick.catalog.changes import record_change
-from tallystick.catalog.rows import Body
+from tallystick.catalog.rows import Body, shown
 from tallystick.catalog.subscription_rows import (
     SELECT_OF_PRODUCT,
     Subscription,
@@ -30,6 +31,16 @@ ADD_TENURE = """
 INSERT INTO subscription_tenures (environment, subscription, customer, resource, from_at, until_at)
 VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (environment, subscription, from_at) DO NOTHING
+"""
+
+# A subscription of a product that a customer, or one of its resources, held in a span of time and
+# then handed over.
+HELD_ONCE = """
+SELECT id, until_at FROM subscription_tenures AS tenure JOIN subscriptions
+  ON subscriptions.environment = tenure.environment AND subscriptions.id = tenure.subscription
+WHERE tenure.environment = ? AND tenure.customer = ? AND tenure.resource = ? AND product = ?
+  AND until_at > ? AND (end_at IS NULL OR end_at > ?) AND (? IS NULL OR from_at < ?)
+ORDER BY until_at DESC LIMIT 1
 """
 
 
@@ -62,6 +73,30 @@ def delegate(
     payer = found.body.get("payingCustomerId") or found.customer
     terms = {"payingCustomerId": payer}
     return _move(transaction, environment, found, customer, found.resource, now, terms)
+
+
+def require_not_shared(
+    transaction: Transaction,
+    environment: str,
+    draft: Subscription,
+    replaced: Iterable[Subscription],
+) -> None:
+    """Raises ``BadInput`` where a new subscription, which is to end others, begins in a time in
+    which one of its product was handed over: what was held then is history of two."""
+    for other in replaced:
+        if other.held_from is not None and draft.start < other.held_from:
+            raise _shared(other.id, other.held_from)
+    scope = (environment, draft.customer, draft.resource, draft.product)
+    row = transaction.one(HELD_ONCE, *scope, draft.start, draft.start, draft.end, draft.end)
+    if row is not None:
+        raise _shared(*cast("tuple[str, int]", row))
+
+
+def _shared(subscription: str, until: int) -> BadInput:
+    return BadInput(
+        f"startDate: subscription {subscription!r}, of the same product, was handed over at "
+        f"{shown(until)}; begin no earlier than that"
+    )
 
 
 def _move(

@@ -8,7 +8,6 @@ how one looks to callers (``subscription_view``), who holds it (``subscription_m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from msgspec import UNSET
@@ -20,10 +19,11 @@ from tallystick.catalog import (
     packages,
     products,
     subscription_addons,
+    subscription_moves,
     subscription_schedule,
 )
 from tallystick.catalog.billing import billing_period, trial_end
-from tallystick.catalog.rows import Body, given, instant, optional_instant, shown
+from tallystick.catalog.rows import Body, given, instant, optional_instant
 from tallystick.catalog.shapes.subscriptions import (
     CancelSubscription,
     MigrateSubscription,
@@ -228,7 +228,7 @@ def _replacing(
         for other in everyone
         if not other.ended(draft.start) and not (draft.ended(other.start) and other.start <= now)
     ]
-    _require_held(others, draft.start)
+    subscription_moves.require_not_shared(transaction, environment, draft, others)
     replaced = [other for other in others if other.start <= draft.start]
     if any(other.plan == draft.plan for other in replaced):
         raise Conflict(
@@ -241,16 +241,6 @@ def _replacing(
         if other in others or (was is not None and was["by"] in void):
             write(transaction, environment, _replaced_by(draft, other, void), now)
     return _continuing(draft, replaced[-1], request, product) if replaced else draft
-
-
-def _require_held(others: Sequence[Subscription], start: int) -> None:
-    """Raises ``BadInput`` where one was somebody else's at an instant from which it is replaced."""
-    for other in others:
-        if other.held_from is not None and start < other.held_from:
-            raise BadInput(
-                f"startDate: subscription {other.id!r}, which this would replace, was somebody "
-                f"else's until {shown(other.held_from)}"
-            )
 
 
 def _replaced_by(draft: Subscription, other: Subscription, void: set[str]) -> Subscription:
