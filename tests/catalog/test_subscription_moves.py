@@ -102,12 +102,15 @@ def test_what_is_to_follow_can_be_called_off_by_whoever_has_it_now(shop: Desk) -
 
 def test_the_plan_that_is_to_follow_counts_nothing_of_before_the_move(shop: Desk) -> None:
     shop.call("PATCH", "products/main", {"usageResetCutoffRule": {"behavior": "NEVER_RESET"}})
-    shop.add_plan("pro", limit("calls", 500, resetPeriod="YEAR"))
+    shop.add_plan("pro", monthly("calls", 500))
     shop.add_customer("globex")
     made = shop.subscribe("basic")
-    shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
+    later = shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
     shop.move("2026-01-15")
     shop.post(f"subscriptions/{made['id']}/delegate", {"targetCustomerId": "globex"})
+    shop.move("2026-02-20")
+    yearly = {"id": "calls", "type": "FEATURE", "resetPeriod": "YEAR"}
+    shop.patch(f"subscriptions/{later['id']}", {"entitlements": [yearly]})
     assert shop.counted_from("calls", "2026-03-01", "globex") == at("2026-01-15")
 
 

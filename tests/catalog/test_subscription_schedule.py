@@ -247,6 +247,31 @@ def test_a_trial_that_is_cancelled_ends_with_the_trial(shop: Desk) -> None:
     assert told["cancellationDate"] == "2026-01-20T00:00:00.000Z"
 
 
+@pytest.mark.parametrize("way", ["plan", "override", "migration"])
+def test_what_is_still_to_come_decides_nothing_now(shop: Desk, way: str) -> None:
+    """Usage is counted by the day until another rule holds, though that was told long before."""
+    shop.call("PATCH", "products/main", {"usageResetCutoffRule": {"behavior": "NEVER_RESET"}})
+    shop.add_plan("daily", limit("calls", 10, resetPeriod="DAY"))
+    shop.add_plan("yearly", limit("calls", 1000, resetPeriod="YEAR"))
+    yearly = {"id": "calls", "type": "FEATURE", "usageLimit": 1000, "resetPeriod": "YEAR"}
+    made = shop.subscribe("daily")
+    if way == "plan":
+        shop.subscribe("yearly", scheduleStrategy="END_OF_BILLING_PERIOD")
+    elif way == "override":
+        terms = {"scheduleStrategy": "END_OF_BILLING_PERIOD", "entitlements": [yearly]}
+        shop.patch(path_of(made), terms)
+    else:
+        shop.renew("daily", "NEW_CUSTOMERS", calls={"resetPeriod": "YEAR"})
+        shop.post(
+            f"{path_of(made)}/migrate", {"subscriptionMigrationTime": "END_OF_BILLING_PERIOD"}
+        )
+    assert shop.counted_from("calls", "2026-01-20T13:00:00") == at("2026-01-20T12:00:00")
+    for now in ("2026-01-12", "2026-03-01"):
+        shop.move(now)  # and nothing of that changes as time goes by
+        assert shop.counted_from("calls", "2026-02-09T13:00:00") == at("2026-02-09T12:00:00")
+        assert shop.counted_from("calls", "2026-03-01") == at("2026-02-10T12:00:00")
+
+
 def test_a_trial_cannot_end_before_it_begins(shop: Desk) -> None:
     shop.subscribe("basic")
     trial = {"isTrial": True, "trialEndBehavior": "CANCEL_SUBSCRIPTION",

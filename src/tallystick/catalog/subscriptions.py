@@ -109,6 +109,7 @@ def update(
     if changed.end != found.end:
         changed = _before_successor(transaction, environment, found, changed)
     changed = _granting(transaction, environment, changed, request, at)
+    changed = subscription_schedule.foreseeing(changed, at, now)
     return _write_with_end(transaction, environment, found, changed, now)
 
 
@@ -182,6 +183,7 @@ def migrate(
     kept = [{"version": version, "at": moved_at} for version, moved_at in moves.items()]
     changed = replace(found, body=found.body | {"migrations": kept})
     changed = subscription_addons.migrated(transaction, environment, changed, at)
+    changed = subscription_schedule.foreseeing(changed, at, now)
     return write(transaction, environment, changed, now)
 
 
