@@ -108,6 +108,7 @@ class Worker:
             connection=self._connection, clock=clock, rejects_folder=folder / "rejects",
             opened=lambda url, job: Bucket.open(url, SystemClock(), job.access),
             lines_file=self._scratch / "objects.lines", future_us=settings.future_us,
+            attempts=self._attempts,
         )  # fmt: skip
         self.importer = Importer(
             state=state, owner=self.owner, parts=parts, connection=self._connection, clock=clock,
