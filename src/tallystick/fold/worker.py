@@ -170,7 +170,8 @@ class Worker:
         return self._inbox.backlog().events < limits.TRICKLE_EVENTS_MAX
 
     def _has_backlog(self) -> bool:
-        return self._inbox.backlog().events > limits.STEP_EVENTS_MIN
+        """Whether events wait, in the inbox or in objects: merging would take their core."""
+        return self.importer.is_busy or self._inbox.backlog().events > limits.STEP_EVENTS_MIN
 
     def upkeep_step(self) -> bool:
         """One bounded step of what may wait; False when there was nothing to do."""
