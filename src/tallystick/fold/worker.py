@@ -134,6 +134,7 @@ class Worker:
             state=state, inbox=inbox, owner=self.owner, counting=self.counting,
             connection=self._connection, clock=clock, rejects_folder=folder / "rejects",
             opened=opened, lines_file=self._scratch / "objects.lines", future_us=settings.future_us,
+            attempts=self._attempts,
         )  # fmt: skip
         return Importer(
             state=state, owner=self.owner, parts=parts, connection=self._connection, clock=clock,
@@ -183,7 +184,8 @@ class Worker:
         return self._inbox.backlog().events < limits.TRICKLE_EVENTS_MAX
 
     def _has_backlog(self) -> bool:
-        return self._inbox.backlog().events > limits.STEP_EVENTS_MIN
+        """Whether events wait, in the inbox or in objects: merging would take their core."""
+        return self.importer.is_busy or self._inbox.backlog().events > limits.STEP_EVENTS_MIN
 
     def upkeep_step(self) -> bool:
         """One bounded step of what may wait; False when there was nothing to do."""

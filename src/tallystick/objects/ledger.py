@@ -9,9 +9,11 @@ States of a run: ``queued``, ``running``, then ``succeeded``, ``partial`` (a rec
 was refused), ``failed`` (nothing could be listed) or ``stopped`` (somebody paused or removed its
 source).
 
-States of an object: ``queued``, ``reading``, then ``done``; ``failed`` (it cannot be read),
-``stopped`` (too many of its records are bad) and ``review`` (what came of it earlier may be older
-than keys are remembered) wait for a person; ``ignored`` is not named like anything that is read.
+States of an object: ``queued``, ``reading``, then ``done``; ``waiting`` (its bucket cannot be had:
+the next run goes on with it); ``gone`` (it was changed or removed while it was read: a new version
+is another object); ``failed`` (it cannot be read), ``stopped`` (too many of its records are bad)
+and ``review`` (what came of it earlier may be older than keys are remembered) wait for a person;
+``ignored`` is not named like anything that is read, or leads elsewhere.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
+from urllib.parse import quote
 
 import msgspec
 
@@ -31,6 +34,8 @@ from tallystick.store import Row, Transaction
 
 ENDED_STATES: Final = ("succeeded", "partial", "failed", "stopped")
 OTHER_REASONS: Final = "other reasons"
+_PARTS: Final = 16
+"""Into how many parts the records are cut that were being counted when a process ended."""
 
 ADD_RUN: Final = """
 INSERT INTO object_runs (id, environment, source, request, cause, state, queued_at)
@@ -66,6 +71,7 @@ SELECT id FROM object_runs WHERE source = ? AND state = 'queued' ORDER BY seq LI
 """
 
 START_RUN: Final = "UPDATE object_runs SET state = 'running', started_at = ? WHERE seq = ?"
+BEGIN_LISTING: Final = "UPDATE object_runs SET listed = 0, ignored = 0 WHERE seq = ?"
 LISTED: Final = "UPDATE object_runs SET listed = 1 WHERE seq = ?"
 IGNORE: Final = "UPDATE object_runs SET ignored = ignored + ? WHERE seq = ?"
 # What an import was asked may hold secrets, and nobody needs it any more.
@@ -119,7 +125,8 @@ WHERE objects.state = 'ignored'
 
 _OBJECT_COLUMNS: Final = """
     id, scope, environment, url, key, version, size, modified_at, state, reason, byte, line, skip,
-    records, counted, duplicates, rejected, attempts, run, ended_at
+    records, counted, duplicates, rejected, attempts, run, ended_at, began_at, trying, suspects,
+    together
 """
 
 NEXT_OBJECT: Final = f"""
@@ -140,37 +147,58 @@ SELECT key, version, state, ended_at, run FROM objects WHERE scope = ? AND url =
 # forgotten.
 SAME_BYTES: Final = """
 SELECT key FROM objects
-WHERE environment = ? AND version = ? AND size = ? AND records > 0 AND ended_at < ? LIMIT 1
+WHERE environment = ? AND version = ? AND size = ? AND began_at < ? LIMIT 1
 """
 
 # An earlier version of an object, whichever source met it, that was read so long ago.
 LONG_AGO: Final = """
 SELECT version FROM objects
-WHERE environment = ? AND url = ? AND key = ? AND records > 0 AND ended_at < ? LIMIT 1
+WHERE environment = ? AND url = ? AND key = ? AND began_at < ? LIMIT 1
 """
 
 MOVE_OBJECT: Final = """
 UPDATE objects SET state = 'reading', byte = ?, line = ?, skip = ?, records = records + ?,
                    counted = counted + ?, duplicates = duplicates + ?, rejected = rejected + ?,
-                   attempts = 0
+                   attempts = 0, began_at = coalesce(began_at, ?)
 WHERE id = ?
 """
 
-ATTEMPT: Final = "UPDATE objects SET state = 'reading', attempts = attempts + 1 WHERE id = ?"
+# The next part is about to be counted. A part of the same size is the same part: they begin where
+# reading stands, and that has not moved.
+ATTEMPT: Final = """
+UPDATE objects SET state = 'reading', trying = ?, suspects = ?, together = ?,
+                   attempts = CASE WHEN trying = ? THEN attempts + 1 ELSE 1 END
+WHERE id = ?
+"""
+
+# It failed and returned: it did not end the process.
+RETURNED: Final = "UPDATE objects SET attempts = 0 WHERE id = ?"
 END_OBJECT: Final = "UPDATE objects SET state = ?, reason = ?, ended_at = ? WHERE id = ?"
 RETRY_OBJECT: Final = """
 UPDATE objects SET state = 'queued', reason = NULL, ended_at = NULL, byte = 0, line = 1, skip = 0,
                    records = 0, counted = 0, duplicates = 0, rejected = 0,
-                   rejected_before = rejected_before + rejected, attempts = 0, run = ?
+                   rejected_before = rejected_before + rejected, attempts = 0, suspects = 0, run = ?
 WHERE id = ?
 """
 TAKE_OVER: Final = """
-UPDATE objects SET run = ? WHERE scope = ? AND state IN ('queued', 'reading')
+UPDATE objects SET run = ?, state = CASE WHEN state = 'waiting' THEN 'queued' ELSE state END
+WHERE scope = ? AND state IN ('queued', 'reading', 'waiting')
+"""
+
+# What nobody will go on with: the run that met it ended, and no other follows.
+ABANDON: Final = """
+UPDATE objects SET state = 'failed', reason = ?, ended_at = ?
+WHERE run = ? AND scope = ? AND state IN ('queued', 'reading')
+"""
+
+# Versions of one object that were gone before a run had read them.
+GONE: Final = """
+SELECT count(*) FROM objects WHERE run = ? AND url = ? AND key = ? AND state = 'gone'
 """
 
 OUTCOME: Final = """
-SELECT coalesce(sum(state IN ('failed', 'stopped', 'review')), 0), coalesce(sum(rejected), 0),
-       count(*)
+SELECT coalesce(sum(state IN ('failed', 'stopped', 'review')), 0),
+       coalesce(sum(state = 'waiting'), 0), coalesce(sum(state = 'gone'), 0)
 FROM objects WHERE run = ?
 """
 
@@ -246,6 +274,17 @@ class StoredObject:
     attempts: int
     run: int
     ended_at: int | None
+    began_at: int | None = None
+    trying: int = 0
+    suspects: int = 0
+    together: int = 0
+
+    @property
+    def isolation(self) -> Isolation:
+        """How carefully it is read on: a sixteenth of what a process was counting when it ended."""
+        if self.attempts:
+            return Isolation(self.records + self.trying, max(1, self.trying // _PARTS))
+        return Isolation(self.suspects, self.together)
 
     @property
     def info(self) -> ObjectInfo:
@@ -260,7 +299,15 @@ class StoredObject:
     @property
     def source_name(self) -> str:
         """What the archive says about where an event came from."""
-        return f"{self.url}/{self.key}" if self.key else self.url
+        is_alone = self.url.rpartition("/")[2] in (self.key, quote(self.key))
+        return self.url if is_alone else f"{self.url}/{self.key}"
+
+
+class Isolation(NamedTuple):
+    """Until so many records of an object are done, at most ``together`` are counted at once."""
+
+    until: int
+    together: int
 
 
 class Progress(NamedTuple):
@@ -275,6 +322,14 @@ class Progress(NamedTuple):
     bytes: int
     reasons: Mapping[str, int] = MappingProxyType({})
     """How many records were refused for what."""
+
+
+class Outcome(NamedTuple):
+    """Objects of a run that wait for a person, for their bucket, and that were gone."""
+
+    refused: int
+    waiting: int
+    gone: int
 
 
 def add_run(
@@ -341,10 +396,17 @@ def objects_of(transaction: Transaction, run: Run, most: int) -> list[StoredObje
     return [_object(row) for row in transaction.all(OBJECTS_OF_RUN, run.seq, most)]
 
 
-def advance(transaction: Transaction, found: StoredObject, run: Run, done: Progress) -> None:
+def begin_part(transaction: Transaction, found: StoredObject, records: int) -> None:
+    """Note that the next part, of so many records, is about to be counted."""
+    transaction.run(ATTEMPT, records, *found.isolation, records, found.id)
+
+
+def advance(
+    transaction: Transaction, found: StoredObject, run: Run, done: Progress, now: Instant
+) -> None:
     """Note what a step read of an object; in the transaction that counts it."""
     counts = (done.counted, done.duplicates, done.rejected)
-    transaction.run(MOVE_OBJECT, *done.place, done.skip, done.records, *counts, found.id)
+    transaction.run(MOVE_OBJECT, *done.place, done.skip, done.records, *counts, now, found.id)
     transaction.run(ADD_TO_RUN, *counts, done.bytes, run.seq)
     transaction.run(ADD_TOTALS, found.environment, done.records, done.rejected)
     transaction.run(ADD_TO_ALL, found.environment, *counts, done.bytes)
@@ -401,11 +463,18 @@ def ignore(
         )  # fmt: skip
 
 
-def outcome(transaction: Transaction, run: Run) -> tuple[int, int, int]:
-    """Of a run: objects that wait for a person, records refused, objects met."""
+def outcome(transaction: Transaction, run: Run) -> Outcome:
+    """What became of the objects of a run."""
     row = transaction.one(OUTCOME, run.seq)
     assert row is not None
-    return cast("tuple[int, int, int]", row)
+    return Outcome(*cast("tuple[int, int, int]", row))
+
+
+def gone_versions(transaction: Transaction, run: Run, found: StoredObject) -> int:
+    """How many versions of an object were gone before the run had read them."""
+    row = transaction.one(GONE, run.seq, found.url, found.key)
+    assert row is not None
+    return cast("int", row[0])
 
 
 def _first_state(

@@ -16,6 +16,7 @@ import duckdb
 
 from tallystick.archive.relation import quoted
 from tallystick.objects.errors import DamagedObject
+from tallystick.objects.plain import gathered
 from tallystick.objects.records import DIMENSIONS, Columns
 from tallystick.objects.sent import Sent
 from tallystick.objects.tables import Layout, layout_of, read_row
@@ -105,8 +106,7 @@ class ParquetReader:
             members.append(_member(dimension, column, _name(column.name)))
         if not members:
             return nested
-        outer = f"CASE WHEN {nested} = '{{}}' THEN NULL ELSE {nested}[2:-2] END"
-        return f"'{{' || concat_ws(',', {outer}, {', '.join(members)}) || '}}'"
+        return gathered(nested, members)
 
     def _of_struct(self, column: _Column) -> list[str]:
         described = self._connection.execute(
@@ -163,7 +163,7 @@ def _scalar(column: _Column, value: str) -> str:
 
 
 def _real(value: str) -> str:
-    """A whole number as its digits, others as a double prints them; NaN and such are missing."""
+    """A whole number as its digits, others as a double prints them; no number at all is missing."""
     double = f"CAST({value} AS DOUBLE)"
     return (
         f"CASE WHEN NOT isfinite({double}) THEN NULL "

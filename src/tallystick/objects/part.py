@@ -14,16 +14,23 @@ from pathlib import Path
 import duckdb
 
 from tallystick import limits
-from tallystick.archive.drafts import Drafts
 from tallystick.clock import Clock
-from tallystick.errors import TallystickError, TryLater
-from tallystick.failpoints import reach
+from tallystick.errors import TallystickError, TryLater, Unavailable
+from tallystick.failpoints import reach, reach_each
+from tallystick.fold.attempts import Attempts
 from tallystick.fold.counting import Counting, TooLarge, Written
+from tallystick.fold.engine import disk_failures
 from tallystick.fold.owner import Owner
 from tallystick.inbox.inbox import Inbox
 from tallystick.objects import ledger
 from tallystick.objects.buckets import Bucket
-from tallystick.objects.errors import ObjectChanged, ObjectError, ObjectGone
+from tallystick.objects.errors import (
+    BucketUnavailable,
+    ObjectChanged,
+    ObjectError,
+    ObjectGone,
+    SourceRefused,
+)
 from tallystick.objects.feed import Ended
 from tallystick.objects.job import Job
 from tallystick.objects.ledger import Progress, Run
@@ -36,7 +43,6 @@ from tallystick.store import Store, Transaction
 log = logging.getLogger("tallystick.objects")
 
 FATAL = (duckdb.FatalException, duckdb.InternalException, MemoryError)
-_PARTS = 16
 
 
 class PartCounter:
@@ -55,6 +61,7 @@ class PartCounter:
         opened: Callable[[str, Job], Bucket],
         lines_file: Path,
         future_us: int,
+        attempts: Attempts,
     ) -> None:
         self._state = state
         self._inbox = inbox
@@ -66,37 +73,50 @@ class PartCounter:
         self._opened = opened
         self._lines_file = lines_file
         self._future_us = future_us
+        self._attempts = attempts
         self._reserved: int | None = None
 
     def step(self, run: Run, reader: ObjectReader) -> bool:
-        """Count the next part of an object, or end it; False when there was nothing to do yet."""
+        """Count the next part of an object, or end it; False when there was nothing to do yet.
+
+        Raises ``TryLater`` when the store or the bucket cannot be had now.
+        """
+        try:
+            part = self._next_part(run, reader)
+            if part is None or not self._has_turn():
+                return reader.ended
+            self._attempt(run, reader, part)
+        except Exception:
+            self.free_turn()  # nobody waits for what is tried again later
+            raise
+        return True
+
+    def free_turn(self) -> None:
+        """The reserved position is taken, or left as a gap that the fold passes over."""
+        self._reserved = self._counting.barrier = None
+
+    def _next_part(self, run: Run, reader: ObjectReader) -> Part | None:
+        """The next part; None when it is on its way, or the object ended."""
         try:
             part = reader.part(self._rows_max(reader))
-            if isinstance(part, Ended) and part.error is not None:
-                raise part.error
-        except (TryLater, OSError) as error:
-            self._wait_for(run, reader, error)
-            return True
-        except TallystickError as error:
-            self._fail(run, reader, error)
-            return True
-        if part is None:
-            return False
-        if isinstance(part, Ended):
-            self._end(reader, "done", None)
-            return True
-        if not self._has_turn():
-            return False
-        self._attempt(run, reader, part)
-        return True
+            if isinstance(part, Ended):
+                if part.error is not None:
+                    raise part.error
+                self._end(reader, "done", None)
+                return None
+        except FATAL:
+            raise
+        except Exception as error:
+            self._unreadable(run, reader, error)
+            return None
+        return part
 
     def _rows_max(self, reader: ObjectReader) -> int:
         """How many records the next part may have: fewer while a death is being isolated."""
-        deaths = reader.found.attempts
-        if not deaths:
+        isolation = reader.found.isolation
+        if reader.found.records >= isolation.until:
             return self._counting.events_max
-        together: int = limits.STEP_EVENTS_MIN // _PARTS ** (deaths - 1)
-        return max(1, together)
+        return min(isolation.together, self._counting.events_max)
 
     def _has_turn(self) -> bool:
         """Whether everything accepted before the position reserved for this part is folded."""
@@ -105,27 +125,45 @@ class PartCounter:
         return not self._inbox.waits_between(self._counting.position, self._reserved)
 
     def _attempt(self, run: Run, reader: ObjectReader, part: Part) -> None:
-        deaths = reader.found.attempts
-        if deaths > limits.STEP_ATTEMPTS_MAX and len(part.lines) == 1:
+        if reader.found.attempts >= limits.STEP_ATTEMPTS_MAX and len(part.lines) == 1:
             self._refuse(run, reader, part, "it ended the worker process each time it was counted")
             return
-        with self._state.writing() as transaction:
-            self._owner.confirm(transaction)
-            transaction.run(ledger.ATTEMPT, reader.found.id)
+        self._begin(reader, part)
         try:
-            self._count(run, reader, part)
+            with disk_failures():
+                self._count(run, reader, part)
+        except FATAL:
+            raise  # the engine is lost with this process; the attempt stays on record
         except TooLarge as error:
+            self._returned(reader)
             self._counting.shrink(error.events_max)
-        except ObjectError as error:
-            self._fail(run, reader, error)
+        except (ObjectError, SourceRefused, BucketUnavailable) as error:
+            self._returned(reader)
+            self._unreadable(run, reader, error)
         except TallystickError:
+            self._returned(reader)
             raise
         except Exception as error:
-            if isinstance(error, FATAL):
-                raise
+            self._returned(reader)
             self._halve(run, reader, part, error)
         else:
+            self._attempts.end()
             reader.rows_max = min(2 * reader.rows_max, limits.STEP_EVENTS_MAX)
+
+    def _begin(self, reader: ObjectReader, part: Part) -> None:
+        """Record that a part is about to be counted: for who follows if this process ends in it."""
+        found, records = reader.found, len(part.lines)
+        with self._state.writing() as transaction:
+            self._owner.confirm(transaction)
+            ledger.begin_part(transaction, found, records)
+        times = found.attempts + 1 if found.trying == records else 1
+        self._attempts.note_records(found.id, found.records, records, times)
+
+    def _returned(self, reader: ObjectReader) -> None:
+        with self._state.writing() as transaction:
+            self._owner.confirm(transaction)
+            transaction.run(ledger.RETURNED, reader.found.id)
+        self._attempts.end()
 
     def _halve(self, run: Run, reader: ObjectReader, part: Part, error: Exception) -> None:
         if len(part.lines) > 1:
@@ -150,25 +188,23 @@ class PartCounter:
         )
         self._keep_rejects(run, reader, rejected)
         reach("objects.before_files")
+        reach_each("objects.record", part.lines)
 
         def also(transaction: Transaction, written: Written) -> None:
             counted = written.counted.get(found.environment, 0)
             duplicates = written.duplicates.get(found.environment, 0)
             done = _progress(part, counted, duplicates, rejected)
-            ledger.advance(transaction, found, run, done)
+            ledger.advance(transaction, found, run, done, now)
             reach("objects.before_commit")
 
-        with self._drafts() as drafts:
+        with self._counting.drafts() as drafts:
             written = self._counting.write(batch, hi, lo, (now, now), drafts)
             single = len(part.lines) == 1
             done = self._counting.count(written, drafts, self._reserved, also, single=single)
         reach("objects.after_commit")
         self._counting.adopt(done)
-        self._free_turn()
+        self.free_turn()
         self._passed(reader, part, len(rejected))
-
-    def _drafts(self) -> Drafts:
-        return self._counting.drafts()
 
     def _refuse(self, run: Run, reader: ObjectReader, part: Part, reason: str) -> None:
         rejected = [Rejected(int(line), [Problem("", reason)]) for line in part.lines]
@@ -180,8 +216,8 @@ class PartCounter:
         with self._state.writing() as transaction:
             self._owner.confirm(transaction)
             done = _progress(part, 0, 0, rejected)
-            ledger.advance(transaction, reader.found, run, done)
-        self._free_turn()
+            ledger.advance(transaction, reader.found, run, done, self._clock.now())
+        self.free_turn()
         self._passed(reader, part, len(rejected))
 
     def _passed(self, reader: ObjectReader, part: Part, rejected: int) -> None:
@@ -206,30 +242,38 @@ class PartCounter:
         Rejects(self._rejects_folder, bucket).write(run, reader.found, rejected)
         reach("objects.after_rejects")
 
-    def _free_turn(self) -> None:
-        """The reserved position is taken, or left as a gap that the fold passes over."""
-        self._reserved = self._counting.barrier = None
-
-    def _wait_for(self, run: Run, reader: ObjectReader, error: Exception) -> None:
-        """The bucket cannot be had: give it some tries, each after a longer while, then go on with
-        others; the next run of the source begins where this one stopped."""
-        if reader.tries < limits.OBJECT_TRIES_MAX:
-            reader.try_again()
-            raise error if isinstance(error, TryLater) else TryLater(str(error))
-        self._fail(run, reader, error)
-
-    def _fail(self, run: Run, reader: ObjectReader, error: Exception) -> None:
+    def _unreadable(self, run: Run, reader: ObjectReader, error: Exception) -> None:
+        """An object, or its bucket, cannot be read: give it some tries, each after a longer while,
+        then go on with others."""
         message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
-        if isinstance(error, ObjectChanged | ObjectGone):
-            # Another version is another object; what was read of this one is counted.
-            message = f"{message}; what was read of it before is counted"
-        self._end(reader, "failed", message[:1000])
+        if isinstance(error, TryLater | OSError) and reader.tries < limits.OBJECT_TRIES_MAX:
+            reader.try_again()
+            raise error if isinstance(error, TryLater) else Unavailable(message)
+        if isinstance(error, TryLater | OSError | SourceRefused):
+            # Of a source, the next run goes on where this one stopped.
+            self._end(reader, "waiting" if run.source else "failed", message[:1000])
+        elif isinstance(error, ObjectChanged | ObjectGone):
+            self._gone(run, reader, message, look_again=isinstance(error, ObjectChanged))
+        else:
+            if not isinstance(error, TallystickError):
+                log.error("%s cannot be read", reader.found.source_name, exc_info=error)
+            self._end(reader, "failed", message[:1000])
+
+    def _gone(self, run: Run, reader: ObjectReader, message: str, *, look_again: bool) -> None:
+        """Another version is another object, found by listing once more; one that changes all the
+        time is left for the next run."""
+        self._end(reader, "gone", f"{message}; what was read of it before is counted"[:1000])
+        with self._state.writing() as transaction:
+            self._owner.confirm(transaction)
+            versions = ledger.gone_versions(transaction, run, reader.found)
+            if look_again and versions < limits.OBJECT_TRIES_MAX:
+                transaction.run(ledger.BEGIN_LISTING, run.seq)
 
     def _end(self, reader: ObjectReader, state: str, reason: str | None) -> None:
         with self._state.writing() as transaction:
             self._owner.confirm(transaction)
             ledger.end_object(transaction, reader.found, state, reason, self._clock.now())
-        self._free_turn()
+        self.free_turn()
         reader.give_up()
 
 

@@ -31,7 +31,7 @@ class Rejects:
 
     def write(self, run: Run, found: StoredObject, rejected: Sequence[Rejected]) -> None:
         """Keep the reasons of a piece; durable when it returns."""
-        name = f"{run.id}/{found.id:08d}-{found.byte:016d}.jsonl"
+        name = f"{run.id}/{found.id:08d}-{found.byte:016d}-{found.skip:08d}.jsonl"
         data = _ENCODER.encode_lines([
             {"object": found.key, "line": each.line, "field": problem.field,
              "reason": problem.reason}

@@ -70,7 +70,8 @@ CREATE TABLE objects (
     version     TEXT    NOT NULL,     -- entity tag, generation, or what a file system knows
     size        INTEGER NOT NULL,
     modified_at INTEGER NOT NULL,
-    state       TEXT    NOT NULL,  -- queued | reading | done | failed | stopped | review | ignored
+    state       TEXT    NOT NULL,  -- queued | reading | waiting | done | gone | failed | stopped
+                                   -- | review | ignored
     reason      TEXT,
     byte        INTEGER NOT NULL DEFAULT 0,  -- of the decompressed stream; of Parquet the row
     line        INTEGER NOT NULL DEFAULT 1,
@@ -80,9 +81,13 @@ CREATE TABLE objects (
     duplicates  INTEGER NOT NULL DEFAULT 0,
     rejected    INTEGER NOT NULL DEFAULT 0,
     rejected_before INTEGER NOT NULL DEFAULT 0,  -- of earlier readings, which a retry began anew
-    attempts    INTEGER NOT NULL DEFAULT 0,  -- at the next part, those that did not return included
+    attempts    INTEGER NOT NULL DEFAULT 0,  -- at the next part, that have not returned
     run         INTEGER NOT NULL,
     ended_at    INTEGER,
+    began_at    INTEGER,              -- when the first of it was counted
+    trying      INTEGER NOT NULL DEFAULT 0,  -- records of the part that was begun last
+    suspects    INTEGER NOT NULL DEFAULT 0,  -- up to so many records of it, because a process died,
+    together    INTEGER NOT NULL DEFAULT 0,  -- at most so many are counted at once
     UNIQUE (scope, url, key, version)
 );
 
