@@ -114,7 +114,8 @@ def test_the_data_of_a_server_is_nobodys_objects(door: Door, folder: Path, tmp_p
     assert door.post(SOURCES, {"url": "file:///x", "rejectsUrl": f"file://{path}"}).status == 400
     put(folder, "a.jsonl", "1")
     told = run(door, add(door, tmp_path))
-    assert [each["key"] for each in told["objects"]] == ["exports/a.jsonl"], "nor in the midst"
+    states = {each["key"]: each["state"] for each in told["objects"]}
+    assert states == {"exports/a.jsonl": "done", "exports/link": "ignored", "data": "ignored"}
 
 
 def test_changes(door: Door, folder: Path) -> None:
