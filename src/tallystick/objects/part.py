@@ -36,7 +36,7 @@ from tallystick.objects.job import Job
 from tallystick.objects.ledger import Progress, Run
 from tallystick.objects.reader import ObjectReader, Part
 from tallystick.objects.records import Problem
-from tallystick.objects.rejects import Rejects
+from tallystick.objects.rejects import Rejects, reasons
 from tallystick.objects.sent import Rejected, Rules, Sent
 from tallystick.store import Store, Transaction
 
@@ -193,7 +193,7 @@ class PartCounter:
         def also(transaction: Transaction, written: Written) -> None:
             counted = written.counted.get(found.environment, 0)
             duplicates = written.duplicates.get(found.environment, 0)
-            done = _progress(part, counted, duplicates, len(rejected))
+            done = _progress(part, counted, duplicates, rejected)
             ledger.advance(transaction, found, run, done, now)
             reach("objects.before_commit")
 
@@ -215,7 +215,7 @@ class PartCounter:
         self._keep_rejects(run, reader, rejected)
         with self._state.writing() as transaction:
             self._owner.confirm(transaction)
-            done = _progress(part, 0, 0, len(rejected))
+            done = _progress(part, 0, 0, rejected)
             ledger.advance(transaction, reader.found, run, done, self._clock.now())
         self.free_turn()
         self._passed(reader, part, len(rejected))
@@ -283,6 +283,9 @@ def _oversized(line: int) -> Rejected:
     return Rejected(line, [Problem("", f"is larger than {limits.EVENT_BYTES_MAX} bytes")])
 
 
-def _progress(part: Part, counted: int, duplicates: int, rejected: int) -> Progress:
+def _progress(part: Part, counted: int, duplicates: int, rejected: list[Rejected]) -> Progress:
     records = len(part.lines) + len(part.oversized)
-    return Progress(part.place, part.skip, records, counted, duplicates, rejected, part.bytes)
+    return Progress(
+        part.place, part.skip, records, counted, duplicates, len(rejected), part.bytes,
+        reasons(rejected),
+    )  # fmt: skip

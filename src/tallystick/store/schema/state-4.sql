@@ -52,7 +52,8 @@ CREATE TABLE object_runs (
     counted     INTEGER NOT NULL DEFAULT 0,
     duplicates  INTEGER NOT NULL DEFAULT 0,
     rejected    INTEGER NOT NULL DEFAULT 0,
-    bytes       INTEGER NOT NULL DEFAULT 0
+    bytes       INTEGER NOT NULL DEFAULT 0,
+    reasons     TEXT    NOT NULL DEFAULT '{}'  -- JSON: how many records were refused for what
 );
 
 CREATE INDEX object_runs_open ON object_runs (ended_at, started_at);
@@ -79,6 +80,7 @@ CREATE TABLE objects (
     counted     INTEGER NOT NULL DEFAULT 0,
     duplicates  INTEGER NOT NULL DEFAULT 0,
     rejected    INTEGER NOT NULL DEFAULT 0,
+    rejected_before INTEGER NOT NULL DEFAULT 0,  -- of earlier readings, which a retry began anew
     attempts    INTEGER NOT NULL DEFAULT 0,  -- at the next part, that have not returned
     run         INTEGER NOT NULL,
     ended_at    INTEGER,
@@ -92,3 +94,16 @@ CREATE TABLE objects (
 CREATE INDEX objects_of_run ON objects (run, state);
 CREATE INDEX objects_by_key ON objects (environment, url, key);
 CREATE INDEX objects_by_version ON objects (environment, version);
+
+-- What came of all objects and runs of an environment, those whose runs are forgotten included.
+CREATE TABLE object_totals (
+    environment TEXT    PRIMARY KEY,
+    counted     INTEGER NOT NULL DEFAULT 0,
+    duplicates  INTEGER NOT NULL DEFAULT 0,
+    rejected    INTEGER NOT NULL DEFAULT 0,
+    bytes       INTEGER NOT NULL DEFAULT 0,
+    succeeded   INTEGER NOT NULL DEFAULT 0,  -- runs that ended so; and the others
+    partial     INTEGER NOT NULL DEFAULT 0,
+    failed      INTEGER NOT NULL DEFAULT 0,
+    stopped     INTEGER NOT NULL DEFAULT 0
+);
