@@ -144,6 +144,8 @@ RECOUNT_ATTEMPTS_MAX: Final = 5
 # --- objects -----------------------------------------------------------------------------------
 OBJECT_PIECE_BYTES: Final = 16 * MIB
 """Decompressed bytes of an object that are cut into records at once; two pieces wait at most."""
+OBJECT_PIECE_LINES_MAX: Final = 500_000
+"""Lines that are cut at once: a blank one takes a byte of a piece, and dozens to be told apart."""
 OBJECT_TRIES_MAX: Final = 5
 """How often a bucket that cannot be had is tried, each after a longer while, till others go on."""
 OBJECT_WAIT_SECONDS: Final = 0.01

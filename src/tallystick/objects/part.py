@@ -235,11 +235,13 @@ class PartCounter:
             ))  # fmt: skip
 
     def _keep_rejects(self, run: Run, reader: ObjectReader, rejected: list[Rejected]) -> None:
-        if not rejected:
+        found = reader.found
+        if not rejected and not found.attempts and reader.rejects_at != (found.byte, found.skip):
             return
         url = reader.job.rejects_url
         bucket = None if url is None else self._opened(url, reader.job)
-        Rejects(self._rejects_folder, bucket).write(run, reader.found, rejected)
+        Rejects(self._rejects_folder, bucket).write(run, found, rejected)
+        reader.rejects_at = found.byte, found.skip
         reach("objects.after_rejects")
 
     def _unreadable(self, run: Run, reader: ObjectReader, error: Exception) -> None:

@@ -71,6 +71,8 @@ class ObjectReader:
         self._data_folder = data_folder
         self.rows_max = limits.STEP_EVENTS_MAX
         """Fewer than this after a part that failed."""
+        self.rejects_at: tuple[int, int] | None = None
+        """Of which place rejects were written last, perhaps of a part that then was not counted."""
         self.ended = False
         self.tries = 0
         """How often reading began anew."""
