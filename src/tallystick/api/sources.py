@@ -17,7 +17,7 @@ from tallystick.api.http import Reply, Request, Route, Time
 from tallystick.api.pagination import PAGE_PARAMS, read_window
 from tallystick.catalog.pages import Cursor, Listed, of_rows, page_of
 from tallystick.clock import SystemClock
-from tallystick.errors import TooManyRequests
+from tallystick.errors import BadInput, TooManyRequests
 from tallystick.objects import ledger, requests, sources, told
 from tallystick.objects.buckets import Bucket
 from tallystick.objects.info import Finding
@@ -165,7 +165,7 @@ def show(services: Services, transaction: Transaction, request: Request) -> Repl
 
 def change(services: Services, transaction: Transaction, request: Request) -> Reply:
     """A source with other settings."""
-    given = msgspec.to_builtins(request.read(SourceChanges))
+    given = _urls_checked(msgspec.to_builtins(request.read(SourceChanges)))
     found = _found(transaction, request)
     changed = sources.change(transaction, found, given, services.clock.now())
     return Reply(told.source_told(changed))
@@ -261,8 +261,16 @@ def _found(transaction: Transaction, request: Request) -> sources.Source:
 
 def _given(body: SourceBody) -> dict[str, Any]:
     """What a person gave, without what was left out."""
-    stated = msgspec.to_builtins(body)
+    stated = _urls_checked(msgspec.to_builtins(body))
     return {name: value for name, value in stated.items() if value is not None}
+
+
+def _urls_checked(given: dict[str, Any]) -> dict[str, Any]:
+    """Raise ``BadInput`` for a path: a caller does not know from where the server would go."""
+    for name in ("url", "rejectsUrl"):
+        if given.get(name) is not None and "://" not in given[name]:
+            raise BadInput(f"{name}: must begin with s3://, gs:// or file://")
+    return given
 
 
 _AFTER_ALL: Final = 2**62

@@ -100,7 +100,7 @@ def _blocks(stream: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 def _sparse(block: bytes) -> Iterator[bytes]:
-    """The same bytes in parts of few enough lines: to cut one takes dozens of bytes."""
+    """The same bytes in parts of few enough lines: of each, eight bytes and more are kept."""
     if block.count(b"\n") <= limits.OBJECT_PIECE_LINES_MAX:
         yield block
         return

@@ -368,7 +368,7 @@ def runs_since(transaction: Transaction, source: str, after: int, most: int) -> 
 
 
 def waiting_run(transaction: Transaction, source: str) -> str | None:
-    """The run of a source that has not begun, if there is one."""
+    """The run of a source that has not begun, if there is one: what is there now, it will find."""
     row = transaction.one(WAITING_RUN, source)
     return None if row is None else str(row[0])
 

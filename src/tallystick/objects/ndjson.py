@@ -124,8 +124,8 @@ class LineReader:
         )
         try:
             sent.connection.execute(sql, [str(sent.file)])
-        except (duckdb.InvalidInputException, duckdb.ConversionException):
-            return False
+        except (duckdb.InvalidInputException, duckdb.ConversionException, UnicodeDecodeError):
+            return False  # the last where the engine's own message cuts a character in two
         return _accounted_for(sent.connection, data, names)
 
 

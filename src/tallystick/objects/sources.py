@@ -138,8 +138,6 @@ def _settings(given: dict[str, Any]) -> tuple[Job, str]:
         raise BadInput(f"the settings have more than {limits.SOURCE_BYTES_MAX} bytes")
     job = job_of(given)
     for name, url in (("url", job.url), ("rejectsUrl", job.rejects_url)):
-        if url is not None and "://" not in url:
-            raise BadInput(f"{name}: must begin with s3://, gs:// or file://")
         if url is not None:
             _open(name, url, job)
     return job, settings.decode()
