@@ -121,7 +121,7 @@ def fill(folder: Path) -> None:
 
 def begin(server: Server, folder: Path) -> tuple[str, str]:
     """A source of a folder and a run of it."""
-    status, told = server.ask("/tally/v1/sources", {"url": str(folder)})
+    status, told = server.ask("/tally/v1/sources", {"url": f"file://{folder}"})
     assert status in (200, 201), told
     source = str(told["data"]["id"])
     status, told = server.ask(f"/tally/v1/sources/{source}/run", method="POST")

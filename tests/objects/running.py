@@ -85,7 +85,7 @@ class Place:
     def add_source(self, url: str | Path, **more: Any) -> str:
         """Add a source; its id."""
         with self.door.services.state.writing() as transaction:
-            given = {"url": str(url), **more}
+            given = {"url": f"file://{url}" if isinstance(url, Path) else url, **more}
             return sources.add(transaction, "default", given, self.now()).id
 
     def ask_run(self, source: str) -> str:

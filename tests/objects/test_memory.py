@@ -71,4 +71,4 @@ def test_a_large_object_takes_no_more_memory_than_a_small_one(
     path.write_bytes(b"another version")
     large = peak_of(place, path)
     assert large - small < 64
-    assert len(place.rows()) > 380 * MIB // 1_200
+    assert len(place.rows()) > 300_000, "each was counted"

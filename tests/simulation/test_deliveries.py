@@ -15,7 +15,7 @@ from tallystick.objects.feed import Feed
 from tests.simulation.deliveries import Deliveries
 from tests.simulation.world import CUSTOMERS, World
 
-SEEDS = range(8)
+SEEDS = range(6)
 ROUNDS = 90
 
 
