@@ -25,14 +25,11 @@ from tallystick.fold import quarantine
 from tallystick.fold.as_of import AsOf
 from tallystick.fold.attempts import Attempts
 from tallystick.fold.counting import Counting, Done, TooLarge, Written
-from tallystick.fold.engine import disk_failures
+from tallystick.fold.engine import FATAL, disk_failures
 from tallystick.fold.owner import Owner, move_position
 from tallystick.freshness import Freshness
 from tallystick.inbox.inbox import Inbox, InboxRequest
 from tallystick.store import Store, Transaction
-
-FATAL = (duckdb.FatalException, duckdb.InternalException, MemoryError)
-"""After these the engine is no longer usable: only a new process is."""
 
 log = logging.getLogger("tallystick.fold")
 

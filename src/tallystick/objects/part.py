@@ -19,7 +19,7 @@ from tallystick.errors import TallystickError, TryLater, Unavailable
 from tallystick.failpoints import reach, reach_each
 from tallystick.fold.attempts import Attempts
 from tallystick.fold.counting import Counting, TooLarge, Written
-from tallystick.fold.engine import disk_failures
+from tallystick.fold.engine import FATAL, disk_failures
 from tallystick.fold.owner import Owner
 from tallystick.inbox.inbox import Inbox
 from tallystick.objects import ledger
@@ -41,8 +41,6 @@ from tallystick.objects.sent import Rejected, Rules, Sent
 from tallystick.store import Store, Transaction
 
 log = logging.getLogger("tallystick.objects")
-
-FATAL = (duckdb.FatalException, duckdb.InternalException, MemoryError)
 
 
 class PartCounter:

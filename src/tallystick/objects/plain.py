@@ -6,7 +6,7 @@ too strict and never too lax. A test holds the two against each other.
 
 That no dimension has a name twice is looked at by ``sent``, over all records at once.
 
-Owns: the table ``sent``, whose columns are what a reader of a format makes of a piece.
+Owns: what plain is, and the columns that a reader of a format makes of a record.
 """
 
 from __future__ import annotations

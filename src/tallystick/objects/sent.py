@@ -7,7 +7,7 @@ that is bad costs no other anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallystick.clock import Instant
-from tallystick.fold.batch import INCOMING_KEYS, KEY_HASHES, Batch
+from tallystick.fold.batch import KEY_HASHES, Batch, incoming_keys
 from tallystick.objects.plain import IS_PLAIN, SENT_COLUMNS
 from tallystick.objects.records import Columns, Problem
 
@@ -157,8 +157,7 @@ class Sent:
         values = [environment, position, source, int(modified_at), int(self.rules.now)]
         self.connection.execute(CREATE_INCOMING, values)
         self.connection.unregister("record_lines")
-        keys = self.connection.execute(INCOMING_KEYS).fetchnumpy()
-        hi, lo = _plain(keys["hi"]), _plain(keys["lo"])
+        hi, lo = incoming_keys(self.connection)
         return Batch((), (environment,), np.zeros(len(hi), np.int32)), hi, lo
 
     def _add_mended(self) -> None:
@@ -175,13 +174,3 @@ _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 def _encode_lines(events: Iterable[Mapping[str, Any]]) -> bytes:
     return _ENCODER.encode_lines(list(events))
-
-
-def _plain(column: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """fetchnumpy gives a masked array where a column may be NULL; hashes never are."""
-    return np.ascontiguousarray(np.ma.getdata(column), dtype=np.uint64)
-
-
-def texts_of(names: Sequence[str], texts: Sequence[str | None]) -> dict[str, str]:
-    """What a row has, by name."""
-    return {name: text for name, text in zip(names, texts, strict=True) if text is not None}
