@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import dedupe, large_catalog, scene, servers
+from bench import dedupe, imports, large_catalog, scene, servers
 from bench.load import EVENT_FEATURE, EVENT_NAME, Outcome, Plan, customer_name
 from bench.servers import Server
 
@@ -264,21 +264,75 @@ def check_large_catalog(server: Server, seconds: float) -> dict[str, Any]:
     return {spread: asdict(load(replace(plan, spread=spread))) for spread in ("zipf", "distinct")}
 
 
-def dedupe_result(keys: int) -> Result:
-    """What finding duplicates costs with so many keys remembered, against a million; it needs no
+def dedupe_result(most: int) -> Result:
+    """What finding duplicates costs with many keys remembered, against a million; it needs no
     server. Not measured yet."""
-    work = f"dedupe cost at {_short_whole(keys)} keys against {_short_whole(DEDUPE_KEYS)} keys"
+    named = " and ".join(_short_whole(keys) for keys in dedupe_sizes(most)[1:])
+    work = f"dedupe cost at {named} keys against {_short_whole(DEDUPE_KEYS)} keys"
     return Result(work, "1.5×", "1.1×")
 
 
-def measure_dedupe(result: Result, keys: int) -> None:
+def dedupe_sizes(most: int) -> list[int]:
+    """How many keys are remembered in each measurement: a million, and tens of that up to
+    ``most``."""
+    between = [DEDUPE_KEYS * 10**n for n in range(1, 6) if DEDUPE_KEYS * 10**n < most]
+    return [DEDUPE_KEYS, *between, most]
+
+
+def measure_dedupe(result: Result, most: int) -> None:
     """Fill the result in."""
     print(f"  tallystick: {result.work}", file=sys.stderr)
-    few, many = dedupe.measure_each((DEDUPE_KEYS, keys))
-    before, after = (each["ns_per_key"]["wall"]["hot"] for each in (few, many))
-    result.tallystick = f"{after / before:.2f}×: {before:.0f} ns a key, then {after:.0f} ns"
-    result.details["tallystick"] = {"few": few, "many": many}
+    found = dedupe.measure_each(dedupe_sizes(most))
+    first, *others = (each["ns_per_key"]["wall"]["hot"] for each in found)
+    ratios = ", ".join(f"{other / first:.2f}×" for other in others)
+    costs = ", ".join(f"{cost:.0f} ns" for cost in (first, *others))
+    result.tallystick = f"{ratios}: {costs} a key"
+    result.details["tallystick"] = {"sizes": found}
     print(f"    {result.tallystick}", file=sys.stderr)
+
+
+def check_beside_import(server: Server, seconds: float) -> dict[str, Any]:
+    """The same while the server's worker imports a file, as fast as its share allows."""
+    idle = load(plan_of(server, work="check", seconds=seconds, rate=2_000))
+    with imports.under_way(server, seconds) as still_importing:
+        busy = load(plan_of(server, work="check", seconds=seconds, rate=2_000))
+        lasted = still_importing()
+    return {"idle": asdict(idle), "busy": asdict(busy), "import_lasted": lasted}
+
+
+API_PATH = "events counted, 1,000 a request"
+
+
+def import_results() -> list[Result]:
+    """What an import counts; it starts a server only to set the scene. Not measured yet."""
+    return [
+        Result("import NDJSON", "300k/s", "1M/s"),
+        Result("import Parquet", "600k/s", "2M/s"),
+    ]
+
+
+def measure_imports(results: list[Result], events_sent: int, api: Result | None) -> None:
+    """Fill the results in; ``api`` is what the same events make by requests, if it was measured."""
+    with imports.scene_of_files(events_sent) as files:
+        for result, kind in zip(results, imports.KINDS, strict=True):
+            print(f"  tallystick: {result.work}", file=sys.stderr)
+            found = files.measure(kind)
+            if api is not None and "tallystick" in api.details:
+                found["api_per_second"] = api.details["tallystick"]["counted_per_second"]
+            result.details["tallystick"] = found
+            result.tallystick = told_import(found)
+            print(f"    {result.tallystick}", file=sys.stderr)
+
+
+def told_import(found: dict[str, Any]) -> str:
+    """How an import reads in the table, beside what reads the same file and does nothing."""
+    beside = [
+        f"{name} {_short(found[key])}/s"
+        for name, key in (("wc -l", "wc_per_second"), ("DuckDB only parsing", "duckdb_per_second"),
+                          ("by requests", "api_per_second"))
+        if key in found
+    ]  # fmt: skip
+    return f"{_short(found['counted_per_second'])}/s; {', '.join(beside)}"
 
 
 # ------------------------------------------------------------------------------------- scenarios
@@ -341,6 +395,8 @@ def scenarios(events_sent: int) -> tuple[Scenario, ...]:
                  memory_after(events_sent), _memory, home_made_too=False),
         Scenario("check at 2k/s beside 4 history readers", "p99 twice idle", "p99 idle",
                  check_beside_history, _beside, home_made_too=False),
+        Scenario("check at 2k/s beside an import", "p99 twice idle", "p99 idle",
+                 check_beside_import, _beside, home_made_too=False),
         Scenario("check, 100,000 customers, 1,000 plans of 20 features", "6k/s, p99 10 ms",
                  "15k/s, p99 3 ms", check_large_catalog, _two_spreads, home_made_too=False),
     )  # fmt: skip
@@ -410,9 +466,18 @@ def main() -> None:
         "--dedupe-keys", type=int, default=10_000_000, metavar="KEYS",
         help="in the dedupe scenario; the budget is for 100,000,000: minutes, and 3 GB of disk",
     )  # fmt: skip
+    parser.add_argument(
+        "--import-events", type=int, default=3_000_000, metavar="EVENTS",
+        help="in the files of the import scenarios; some 210 bytes each as NDJSON",
+    )  # fmt: skip
     arguments = parser.parse_args()
     targets = tuple(arguments.target or ("tallystick", "home_made"))
     results = run(arguments.seconds, arguments.only, targets, arguments.events, arguments.workers)
+    imported = import_results()
+    if any(arguments.only in each.work for each in imported) and "tallystick" in targets:
+        api = next((each for each in results if each.work == API_PATH), None)
+        measure_imports(imported, arguments.import_events, api)
+        results += imported
     deduped = dedupe_result(arguments.dedupe_keys)
     if arguments.only in deduped.work and "tallystick" in targets:
         measure_dedupe(deduped, arguments.dedupe_keys)

@@ -64,21 +64,29 @@ def running(*, keep: bool) -> Iterator[Server]:
     """
     with _folder(keep) as folder:
         key = f"server-{secrets.token_hex(12)}"
-        process = subprocess.Popen(
-            [*_COMMAND, "serve", "--data-dir", str(folder), "--port", str(_free_port())],
-            env=_environment(key),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        port = _free_port()
+        process, line = _started(folder, key, port)
+        if not line and port != 0:  # somebody took the port in between
+            process, line = _started(folder, key, 0)
         try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
             if not line:
                 raise OperatorError("the server did not start; it says why above")
             yield Server(process, line.split()[-1], key, folder)
         finally:
             process.terminate()
             process.wait()
+
+
+def _started(folder: Path, key: str, port: int) -> tuple[subprocess.Popen[str], str]:
+    """A server, and the first line that it says; '' when it ended instead."""
+    process = subprocess.Popen(
+        [*_COMMAND, "serve", "--data-dir", str(folder), "--port", str(port)],
+        env=_environment(key),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline()
 
 
 @contextmanager
@@ -96,7 +104,6 @@ def _folder(keep: bool) -> Iterator[Path]:
 
 
 def _environment(key: str) -> dict[str, str]:
-
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("TALLYSTICK_")}
     return inherited | {"TALLYSTICK_API_KEY": key, "TALLYSTICK_LOG_LEVEL": "warning"}
 

@@ -3,7 +3,8 @@
 In production nothing is armed and ``reach`` costs one comparison. The simulation arms a function
 that raises; the kill tests arm a process through ``TALLYSTICK_FAIL_POINT=NAME:N``, and the N-th
 time the point is reached the process kills itself the way ``kill -9`` would. The point
-``fold.request/POSITION`` is reached when the request at that position is folded.
+``fold.request/POSITION`` is reached when the request at that position is folded, and
+``objects.record/LINE`` when the record that begins at that line of an object is counted.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ POINTS: Final = (
     "merge.after_commit",
     "garbage.before_delete",
     "quarantine.before_discard",
+    "objects.record",
+    "objects.before_files",
+    "objects.after_rejects",
+    "objects.before_commit",
+    "objects.after_commit",
+    "objects.after_step",
 )
 
 _armed: Callable[[str], None] | None = None

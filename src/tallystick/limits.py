@@ -153,6 +153,8 @@ API_BUSY_REQUESTS_PER_SECOND: Final = 20
 """More requests than this and the API is busy; monitors and people who look send fewer."""
 OBJECT_PIECE_BYTES: Final = 32 * MIB
 """Decompressed bytes of an object that are cut into records at once; two pieces wait at most."""
+OBJECT_PIECE_LINES_MAX: Final = 500_000
+"""Lines that are cut at once: a blank one takes a byte of a piece, and dozens to be told apart."""
 OBJECT_TRIES_MAX: Final = 5
 """How often a bucket that cannot be had is tried, each after a longer while, till others go on."""
 OBJECT_WAIT_SECONDS: Final = 0.01
@@ -163,6 +165,22 @@ REJECTS_FREE: Final = 100
 """Bad records of an object that stop nothing, whatever their share."""
 RUN_IGNORED_SHOWN_MAX: Final = 100
 """Names that are left alone which a run shows; it counts them all."""
+RUN_REASONS_MAX: Final = 50
+"""Different reasons for refused records that a run tells apart; the others it counts together."""
+RUN_OBJECTS_SHOWN_MAX: Final = 1_000
+"""Objects that one answer about a run names; its numbers are of all."""
+RUN_DAYS_KEPT: Final = 90
+"""How long a run that ended is kept, with the file of what it refused."""
+RUNS_KEPT_MIN: Final = 20
+"""Newest runs of a source that are kept however old they are."""
+SOURCES_MAX: Final = 1_000
+"""Sources of one environment; beyond it 400."""
+SOURCE_BYTES_MAX: Final = 64 * KIB
+"""The settings of a source as JSON; beyond it 400."""
+CHECKS_TOGETHER_MAX: Final = 4
+"""Checks of sources that one API process has under way; beyond it 429."""
+SOURCE_LATE_SECONDS: Final = 300
+"""How long after its time a source may not have been looked at before ``/ready`` calls it late."""
 
 # --- archive -----------------------------------------------------------------------------------
 ARCHIVE_MERGE_FANOUT: Final = 32
@@ -193,6 +211,9 @@ CHANGES_KEPT: Final = 100_000
 # --- objects -----------------------------------------------------------------------------------
 OBJECT_SETTLED_SECONDS: Final = 10
 """How long a file of a watched folder must be unchanged before it is read."""
+OBJECTS_SETTLING_MAX: Final = 10_000
+"""Files changed a moment ago for which a run waits until they have settled; the next run finds the
+others."""
 OBJECT_RANGE_BYTES: Final = 8 * MIB
 """Bytes of an object that one request asks for."""
 OBJECT_RANGES_AHEAD: Final = 2

@@ -6,8 +6,12 @@ names, and in ``BODIES`` what is sent.
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, Final, cast
+from unittest.mock import patch
 
+from tallystick import limits
 from tallystick.api.http import Route
 from tests.api.door import Answered, Door
 from tests.api.scene import add, event, prepare, usage
@@ -21,6 +25,9 @@ NAMES: Final = {
     "entitlements": "sso", "promotional-entitlements": "seats",
 }  # fmt: skip
 """What a ``{name}`` after a noun of a path is, among the things made here."""
+
+GIVEN: Final[dict[str, dict[str, str]]] = {}
+"""The same of things whose ids are given here, by the key that they were made with."""
 
 QUERIES: Final = {
     "/api/v1/customers/{id}/entitlements/check": "featureId=calls",
@@ -73,6 +80,8 @@ BODIES: Final[dict[str, Any]] = {
     "POST /api/v1/subscriptions/import": {
         "subscriptions": [{"id": "brought-in", "customerId": "c", "planId": "plan"}]
     },
+    "POST /tally/v1/sources": {"url": "file:///nowhere"},
+    "PATCH /tally/v1/sources/{id}": {"pattern": "*.csv"},
     # Where the clock stands already, or before: it is everybody's and only moves forward.
     "POST /tally/v1/test-clock": {"now": "2026-01-01T00:00:00Z"},
 }
@@ -87,7 +96,27 @@ def make_everything(door: Door, key: str) -> None:
         _make_the_rest(door)
     finally:
         door.key = own
-    door.fold()
+    # Files count once they have been unchanged for a while, of real time.
+    with patch.object(limits, "OBJECT_SETTLED_SECONDS", 0):
+        door.fold()
+    GIVEN[key]["objects"] = failed_object(door, key, GIVEN[key]["sources"], GIVEN[key]["runs"])
+
+
+def failed_object(door: Door, key: str, source: str, run: str) -> str:
+    """The object of a run that cannot be read."""
+    told = door.get(f"/tally/v1/sources/{source}/runs/{run}", key=key).data
+    (failed,) = [each["id"] for each in told["objects"] if each["state"] == "failed"]
+    return str(failed)
+
+
+def _make_source(door: Door, folder: Path) -> None:
+    """A source of a good and a damaged file, about to be read."""
+    folder.mkdir(parents=True)
+    (folder / "good.jsonl").write_text(json.dumps(event("of an object")))
+    (folder / "damaged.csv").write_text("no,column,of,ours\n1,2,3,4\n")
+    made = door.post("/tally/v1/sources", {"url": f"file://{folder}"}).data["id"]
+    asked = door.post(f"/tally/v1/sources/{made}/run").data["runId"]
+    GIVEN[door.key] = {"sources": made, "runs": asked}
 
 
 def _make_the_rest(door: Door) -> None:
@@ -121,13 +150,16 @@ def _make_the_rest(door: Door) -> None:
     add(door, "/api/v1/plans/plan/draft")
     add(door, "/api/v2/usage", usages=[usage(2), usage(5, resourceId="r")])
     add(door, "/api/v1/events", events=[event(str(number)) for number in range(4)])
+    _make_source(door, door.folder.path.parent / SECRET / str(len(GIVEN)))
 
 
-def path_of(route: Route) -> str:
-    """The path of the thing made here that a route concerns, with what must be asked."""
+def path_of(door: Door, route: Route, key: str | None) -> str:
+    """The path of the thing made here that a route concerns, with what must be asked: of the key's
+    own, or of the door's where it has none."""
+    names = NAMES | GIVEN.get(key or "", GIVEN[door.key])
     segments = route.path.split("/")
     named = [
-        NAMES[before] if segment.startswith("{") else segment
+        names[before] if segment.startswith("{") else segment
         for before, segment in zip(["", *segments], segments, strict=False)
     ]
     query = QUERIES.get(route.path)
@@ -137,7 +169,7 @@ def path_of(route: Route) -> str:
 def call(door: Door, route: Route, key: str | None) -> Answered:
     """One call of the route."""
     body = BODIES[f"{route.method} {route.path}"] if route.body is not None else None
-    return door.run(door.call(route.method, path_of(route), body, key=key))
+    return door.run(door.call(route.method, path_of(door, route, key), body, key=key))
 
 
 TABLES: Final = """

@@ -27,7 +27,7 @@ OF_THE_SERVER = {
 # What needs nothing that exists already: it makes something of the caller's own.
 MAKES_ITS_OWN = {
     "POST /api/v1/events", "POST /api/v1/products", "POST /api/v1/features",
-    "POST /api/v1/customers", "POST /api/v1/customers/import",
+    "POST /api/v1/customers", "POST /api/v1/customers/import", "POST /tally/v1/sources",
 }  # fmt: skip
 # What a client key may do: ask what is granted, and read what there is to buy.
 CLIENTS = {

@@ -77,6 +77,100 @@ def test_a_customer_that_has_one_of_the_product_gets_no_other(shop: Desk) -> Non
     assert shop.limit_of("calls") == 100
 
 
+def test_the_plan_that_is_to_follow_goes_along(shop: Desk) -> None:
+    shop.add_plan("pro", monthly("calls", 500))
+    shop.add_customer("globex")
+    made = shop.subscribe("basic")
+    later = shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
+    shop.move("2026-01-15")
+    shop.post(f"subscriptions/{made['id']}/delegate", {"targetCustomerId": "globex"})
+    told = shop.get(f"subscriptions/{later['id']}")
+    assert (told["customerId"], told["payingCustomerId"]) == ("globex", "acme")
+    shop.move("2026-03-01")
+    assert (shop.limit_of("calls", "globex"), shop.limit_of("calls")) == (500, None)
+
+
+def test_what_is_to_follow_can_be_called_off_by_whoever_has_it_now(shop: Desk) -> None:
+    shop.add_plan("pro", monthly("calls", 500))
+    made = shop.subscribe("basic")
+    shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
+    shop.post(f"subscriptions/{made['id']}/transfer", {"destinationResourceId": "one"})
+    shop.delete(f"subscriptions/{made['id']}/future-update/schedule")
+    told = shop.get(f"subscriptions/{made['id']}")
+    assert (told["endDate"], told["futureUpdates"]) == (None, [])
+
+
+def test_the_plan_that_is_to_follow_counts_nothing_of_before_the_move(shop: Desk) -> None:
+    shop.call("PATCH", "products/main", {"usageResetCutoffRule": {"behavior": "NEVER_RESET"}})
+    shop.add_plan("pro", monthly("calls", 500))
+    shop.add_customer("globex")
+    made = shop.subscribe("basic")
+    later = shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
+    shop.move("2026-01-15")
+    shop.post(f"subscriptions/{made['id']}/delegate", {"targetCustomerId": "globex"})
+    shop.move("2026-02-20")
+    yearly = {"id": "calls", "type": "FEATURE", "resetPeriod": "YEAR"}
+    shop.patch(f"subscriptions/{later['id']}", {"entitlements": [yearly]})
+    assert shop.counted_from("calls", "2026-03-01", "globex") == at("2026-01-15")
+
+
+def test_what_is_to_follow_goes_nowhere_alone(shop: Desk) -> None:
+    shop.add_plan("pro", monthly("calls", 500))
+    shop.subscribe("basic")
+    later = shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
+    with pytest.raises(BadInput, match="is to follow"):
+        shop.post(f"subscriptions/{later['id']}/transfer", {"destinationResourceId": "one"})
+
+
+def test_a_move_leaves_the_periods_of_the_former_holder(shop: Desk) -> None:
+    shop.add_customer("globex")
+    made = shop.subscribe("basic")
+    shop.move("2026-01-12")
+    weekly = {"id": "calls", "type": "FEATURE", "resetPeriod": "WEEK"}
+    shop.patch(f"subscriptions/{made['id']}", {"entitlements": [weekly]})
+    before = shop.period_of("calls", "2026-01-12T12:00:00")
+    assert before is not None
+    shop.move("2026-01-15")
+    shop.post(f"subscriptions/{made['id']}/delegate", {"targetCustomerId": "globex"})
+    assert shop.period_of("calls", "2026-01-12T12:00:00") == before._replace(
+        counted_until=at("2026-01-15")
+    )
+
+
+def test_a_plan_change_counts_nothing_of_before_the_move(shop: Desk) -> None:
+    shop.call("PATCH", "products/main", {"usageResetCutoffRule": {"behavior": "NEVER_RESET"}})
+    shop.add_plan("pro", limit("calls", 500, resetPeriod="YEAR"))
+    shop.add_customer("globex")
+    made = shop.subscribe("basic")
+    shop.move("2026-01-15")
+    shop.post(f"subscriptions/{made['id']}/delegate", {"targetCustomerId": "globex"})
+    shop.move("2026-01-20")
+    shop.subscribe("pro", "globex")
+    assert shop.counted_from("calls", "2026-01-21", "globex") == at("2026-01-15")
+
+
+def test_a_plan_change_does_not_reach_into_the_time_of_another_holder(shop: Desk) -> None:
+    shop.add_plan("pro", monthly("calls", 500))
+    shop.add_customer("globex")
+    made = shop.subscribe("basic")
+    shop.move("2026-01-15")
+    shop.post(f"subscriptions/{made['id']}/delegate", {"targetCustomerId": "globex"})
+    with pytest.raises(BadInput, match="handed over at 2026-01-15"):
+        shop.subscribe("pro", "globex", startDate="2026-01-12T00:00:00Z")
+    assert shop.limit_of("calls", moment="2026-01-14") == 100
+
+
+def test_a_new_plan_does_not_reach_into_the_time_of_one_that_was_handed_over(shop: Desk) -> None:
+    shop.add_customer("globex")
+    made = shop.subscribe("basic")
+    shop.move("2026-01-15")
+    shop.post(f"subscriptions/{made['id']}/delegate", {"targetCustomerId": "globex"})
+    with pytest.raises(BadInput, match="handed over at 2026-01-15"):
+        shop.subscribe("basic", startDate="2026-01-12T00:00:00Z")
+    told = shop.subscribe("basic", startDate="2026-01-15T00:00:00Z")
+    assert told["status"] == "ACTIVE"
+
+
 def test_moves_that_make_no_sense(shop: Desk) -> None:
     made = shop.subscribe("basic")
     path = f"subscriptions/{made['id']}"
@@ -126,6 +220,18 @@ def test_import_is_all_or_nothing(shop: Desk) -> None:
     for wrong in ([], [brought("-bad")], [brought("s", endDate="2026-06-01T00:00:00Z")]):
         with pytest.raises(BadInput):
             shop.post("subscriptions/import", {"subscriptions": wrong})
+
+
+def test_what_was_over_before_the_present_plan_began_is_brought_in_beside_it(shop: Desk) -> None:
+    shop.add_plan("pro", monthly("calls", 500))
+    made = shop.subscribe("pro")
+    old = brought("old", startDate="2025-01-01T00:00:00Z", endDate="2025-06-01T00:00:00Z")
+    shop.post("subscriptions/import", {"subscriptions": [old]})
+    assert shop.get(f"subscriptions/{made['id']}")["status"] == "ACTIVE"
+    limits = [
+        shop.limit_of("calls", moment=on) for on in ("2025-05-01", "2025-07-01", "2026-02-01")
+    ]
+    assert limits == [100, None, 500]
 
 
 def test_a_preview_leaves_nothing(shop: Desk) -> None:

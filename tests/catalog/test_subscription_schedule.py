@@ -169,6 +169,18 @@ def test_one_that_ends_before_its_successor_begins_ends_then(shop: Desk) -> None
     assert shop.limit_of("calls") is None
 
 
+def test_who_is_told_that_the_plan_to_follow_ends_as_it_begins_keeps_what_he_has(
+    shop: Desk,
+) -> None:
+    made = shop.subscribe("basic")
+    follower = shop.subscribe("pro", scheduleStrategy="END_OF_BILLING_PERIOD")
+    shop.patch(path_of(follower), {"cancellationDate": PERIOD_END})
+    told = shop.get(path_of(made))
+    assert (told["endDate"], told["futureUpdates"]) == (None, [])
+    shop.move("2026-03-01")
+    assert shop.limit_of("calls") == 100
+
+
 def test_a_plan_change_that_began_is_not_undone_by_cancelling_it_at_once(shop: Desk) -> None:
     made = shop.subscribe("basic")
     follower = shop.subscribe("pro")
@@ -233,6 +245,42 @@ def test_a_trial_that_is_cancelled_ends_with_the_trial(shop: Desk) -> None:
     made = shop.subscribe("basic", trialOverrideConfiguration=trial)
     told = shop.post(f"{path_of(made)}/cancel", {"cancellationTime": "END_OF_BILLING_PERIOD"})
     assert told["cancellationDate"] == "2026-01-20T00:00:00.000Z"
+
+
+@pytest.mark.parametrize("way", ["plan", "override", "migration"])
+def test_what_is_still_to_come_decides_nothing_now(shop: Desk, way: str) -> None:
+    """Usage is counted by the day until another rule holds, though that was told long before."""
+    shop.call("PATCH", "products/main", {"usageResetCutoffRule": {"behavior": "NEVER_RESET"}})
+    shop.add_plan("daily", limit("calls", 10, resetPeriod="DAY"))
+    shop.add_plan("yearly", limit("calls", 1000, resetPeriod="YEAR"))
+    yearly = {"id": "calls", "type": "FEATURE", "usageLimit": 1000, "resetPeriod": "YEAR"}
+    made = shop.subscribe("daily")
+    if way == "plan":
+        shop.subscribe("yearly", scheduleStrategy="END_OF_BILLING_PERIOD")
+    elif way == "override":
+        terms = {"scheduleStrategy": "END_OF_BILLING_PERIOD", "entitlements": [yearly]}
+        shop.patch(path_of(made), terms)
+    else:
+        shop.renew("daily", "NEW_CUSTOMERS", calls={"resetPeriod": "YEAR"})
+        shop.post(
+            f"{path_of(made)}/migrate", {"subscriptionMigrationTime": "END_OF_BILLING_PERIOD"}
+        )
+    assert shop.counted_from("calls", "2026-01-20T13:00:00") == at("2026-01-20T12:00:00")
+    for now in ("2026-01-12", "2026-03-01"):
+        shop.move(now)  # and nothing of that changes as time goes by
+        assert shop.counted_from("calls", "2026-02-09T13:00:00") == at("2026-02-09T12:00:00")
+        assert shop.counted_from("calls", "2026-03-01") == at("2026-02-10T12:00:00")
+
+
+def test_a_trial_cannot_end_before_it_begins(shop: Desk) -> None:
+    shop.subscribe("basic")
+    trial = {"isTrial": True, "trialEndBehavior": "CANCEL_SUBSCRIPTION",
+             "trialEndDate": "2026-02-10T00:00:00Z"}  # fmt: skip
+    made = shop.subscribe("pro", startDate="2026-02-01T00:00:00Z", trialOverrideConfiguration=trial)
+    with pytest.raises(BadInput) as refused:
+        shop.patch(path_of(made), {"trialEndDate": "2026-01-20T00:00:00Z"})
+    assert refused.value.code == "TrialMinDateError"
+    assert shop.get(path_of(made))["status"] == "NOT_STARTED"
 
 
 def test_a_trial_cannot_end_in_the_past(shop: Desk) -> None:

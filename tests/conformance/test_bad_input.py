@@ -331,6 +331,20 @@ ELSEWHERE: Final = {
     "DamagedData": "tests/api/test_transport.py",
     "OperatorError": "tests/process/test_owner.py",
     "LostOwnership": "tests/fold/test_owner.py",
+    "SourceNotFound": "tests/api/test_sources.py",
+    "RunNotFound": "tests/api/test_sources.py",
+    "ObjectNotFound": "tests/api/test_sources.py",
+    "SourceIsPaused": "tests/objects/test_served.py",
+    "BucketRefused": "tests/objects/test_errors.py",
+    "BucketAccessDenied": "tests/objects/test_errors.py",
+    "BucketNotFound": "tests/objects/test_errors.py",
+    "ExtraNotInstalled": "tests/objects/test_errors.py",
+    "BucketUnavailable": "tests/objects/test_errors.py",
+    "ObjectUnreadable": "tests/objects/test_errors.py",
+    "ObjectChanged": "tests/objects/test_errors.py",
+    "ObjectGone": "tests/objects/test_errors.py",
+    "ObjectRefused": "tests/objects/test_errors.py",
+    "DamagedObject": "tests/objects/test_errors.py",
 }
 
 

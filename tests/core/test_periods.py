@@ -359,6 +359,21 @@ def test_earlier_time_keeps_the_old_rule(history: list[Change]) -> None:
             assert old == new
 
 
+@given(changes())
+def test_what_was_foreseen_leaves_earlier_time_alone(history: list[Change]) -> None:
+    """Unless it never resets, which counts a whole life."""
+    change = history[-1]._replace(foreseen=True)
+    if change.rule is not None and change.rule.unit is None:
+        return
+    before, after = segments(history[:-1]), segments([*history[:-1], change])
+    for instant in range(history[0].at - 10 * DAY, change.at, 3 * DAY):
+        old, new = period_at(before, instant), period_at(after, instant)
+        assert (old is None) == (new is None)
+        if old is not None and new is not None:
+            cut = min(old.counted_until, change.at)
+            assert new in (old, old._replace(counted_until=cut))
+
+
 @given(changes(), DAYS)
 def test_splitting_the_history_changes_nothing(history: list[Change], instant: Instant) -> None:
     """Saying again what holds already, at any instant."""

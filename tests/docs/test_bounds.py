@@ -158,6 +158,13 @@ def test_scratch_is_one_step_and_goes_with_the_worker(counted: Counted) -> None:
     assert not scratch.exists()
 
 
+def test_copies_of_objects_go_with_the_worker_that_made_them(counted: Counted) -> None:
+    copy = counted.folder / "run" / "object-x.parquet"
+    copy.write_bytes(b"of a worker that was killed")
+    counted.reopen_worker()
+    assert not copy.exists()
+
+
 def test_scratch_of_a_killed_worker_goes_and_that_of_others_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

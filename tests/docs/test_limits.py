@@ -73,7 +73,7 @@ def test_every_kind_of_file_says_what_bounds_it() -> None:
     assert kinds.keys() == set(get_args(Kind))
     assert [start for start in kinds.values() if start not in files] == []
     for path in ("run/freshness", "run/attempt", "run/*.pid", "owner.lock", "test-clock",
-                 "dedupe-window-days"):  # fmt: skip
+                 "dedupe-window-days", "rejects/RUN/*.jsonl", "run/object-*"):  # fmt: skip
         assert f"`{path}`" in files
 
 

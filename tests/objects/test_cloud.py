@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from tallystick import limits
-from tallystick.errors import BadInput, OperatorError, TallystickError
+from tallystick.errors import BadInput, TallystickError
 from tallystick.objects.access import ENVIRONMENT, Access, access_of
 from tallystick.objects.buckets import Bucket
 from tallystick.objects.errors import (
     AccessDenied,
     BucketNotFound,
     BucketUnavailable,
+    MissingExtra,
     ObjectChanged,
     ObjectRefused,
     SourceRefused,
@@ -223,7 +224,7 @@ def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     monkeypatch.setitem(sys.modules, "obstore", None)
     for url in ("s3://bucket/x", "gs://bucket/x"):
-        with pytest.raises(OperatorError, match=r"tallystick\[objects\]"):
+        with pytest.raises(MissingExtra, match=r"tallystick\[objects\]"):
             Bucket.open(url, Later())
 
 

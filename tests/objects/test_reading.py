@@ -16,10 +16,9 @@ import zstandard
 
 from tallystick import limits
 from tallystick.clock import Instant
-from tallystick.errors import OperatorError
 from tallystick.objects.buckets import Bucket
 from tallystick.objects.decompressing import decompressed
-from tallystick.objects.errors import DamagedObject, ObjectChanged
+from tallystick.objects.errors import DamagedObject, MissingExtra, ObjectChanged
 from tallystick.objects.info import ObjectInfo, Refused
 from tallystick.objects.reading import START, Format, Place, format_of, open_stream, pieces, spooled
 from tests.objects.scenes import CloudScene, FolderScene, Scene
@@ -186,7 +185,7 @@ def test_without_the_library_gzip_still_works(monkeypatch: pytest.MonkeyPatch) -
     assert b"".join(decompressed([gz(PLAIN)], "gz", "a")) == PLAIN
     with pytest.raises(DamagedObject):
         list(decompressed([b"x"], "gz", "a"))
-    with pytest.raises(OperatorError, match=r"tallystick\[objects\]"):
+    with pytest.raises(MissingExtra, match=r"tallystick\[objects\]"):
         list(decompressed([zst(PLAIN)], "zst", "a"))
 
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.clock import HOUR, MINUTE, Instant, from_datetime, parse_instant, to_datetime
-from tallystick.errors import BadInput, OperatorError
+from tallystick.errors import BadInput
+from tallystick.objects.errors import MissingExtra
 from tallystick.objects.schedule import HOURLY, schedule_of
 
 
@@ -150,5 +151,5 @@ def test_what_cannot_be_meant_names_its_field(value: object, message: str) -> No
 def test_without_the_library_an_interval_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cronsim", None)
     assert schedule_of({"every": "1h"}) == HOURLY
-    with pytest.raises(OperatorError, match=r"tallystick\[objects\]"):
+    with pytest.raises(MissingExtra, match=r"tallystick\[objects\]"):
         schedule_of({"cron": "0 * * * *"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,22 @@ def test_requests_sent_at_once_are_answered_in_order(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(HEALTH + b"GET /nope HTTP/1.1\r\nHost: x\r\n\r\n" + HEALTH)
         assert [each[9:12] for each in answers(connection, 3)] == [b"200", b"404", b"200"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"\x00\r\n\r\n", b"GET ?a=b HTTP/1.1\r\nHost: x\r\n\r\n",
+     b"POST /api/v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n"],
+)  # fmt: skip
+def test_what_is_no_http_is_refused_as_everything_else_is(server: Server, sent: bytes) -> None:
+    with connected(server) as connection:
+        connection.sendall(sent)
+        (answer,) = answers(connection, 1)
+        assert connection.recv(1) == b""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/json" in head
+    assert json.loads(body).keys() == {"message", "code"}
 
 
 def test_an_answer_is_whole_when_the_connection_ends_with_it(server: Server) -> None:

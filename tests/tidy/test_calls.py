@@ -21,6 +21,7 @@ FLOATS: Final = {
     "ingest/literals.py": "a float whose shortest text is the literal that was sent, and no other",
     "api/http.py": "the timeout of a request",
     "backoff.py": "how long to wait",
+    "objects/job.py": "the share of bad records that an object may have",
 }
 
 # SQL that is put together from more than constants, all of it for DuckDB and none of it from text
@@ -33,6 +34,9 @@ COMPOSED_SQL: Final = {
     "fold/metering.py": "numbers that the batch gave to environments; meters as they were compiled",
     "fold/recount.py": "paths of our own files, quoted; conditions that are constants",
     "fold/record.py": "which of our two tables",
+    "objects/csv_rows.py": "columns of a file, by number; names, quoted",
+    "objects/ndjson.py": "columns of a file, by number; names, quoted",
+    "objects/parquet_rows.py": "columns of a file, its path and names, quoted",
     "usage/recalculate.py": "a statement over our own files",
     "verify/counters.py": "meters as they were compiled",
     "verify/record.py": "a statement over our own files, and how many rows to name",

@@ -32,7 +32,6 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "inbox": FREE | {"store"},
     "archive": FREE | {"core", "entitlements", "failpoints", "metering", "store", "usage"},
     "keys": FREE | {"archive"},
-    "objects": FREE,
     # the way in
     "ingest": FREE | {"core"},
     # what is granted, and what is used of it
@@ -44,7 +43,9 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     # what counts, and what proves it
     "fold": FREE
     | {"archive", "catalog", "core", "entitlements", "failpoints", "freshness", "inbox", "keys",
-       "metering", "store", "usage"},
+       "metering", "objects", "store", "usage"},
+    # Objects are counted as the fold counts, at its positions; the worker alone takes both.
+    "objects": FREE | {"archive", "failpoints", "fold", "inbox", "ingest", "store"},
     "verify": FREE
     | {"archive", "core", "entitlements", "inbox", "metering", "store", "usage"},
     # what joins everything, and the doors
@@ -53,11 +54,12 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
        "settings", "store", "usage"},
     "api": FREE
     | {"__init__", "access", "app", "archive", "catalog", "core", "entitlements", "failpoints",
-       "freshness", "inbox", "ingest", "local_socket", "store", "usage"},
+       "freshness", "inbox", "ingest", "local_socket", "objects", "store", "usage"},
     "process": FREE
     | {"access", "api", "app", "archive", "folder", "local_socket", "settings", "store"},
     "cli": FREE
-    | {"__init__", "access", "app", "failpoints", "fold", "folder", "inbox", "process",
+    | {"__init__", "access", "app", "failpoints", "fold", "folder", "inbox", "objects",
+       "process",
        "settings", "store", "verify"},
     "__main__": {"cli"},
     "__init__": set(),
@@ -66,7 +68,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
 # What stands behind a seam, and the only files that know it.
 ENGINES: Final = {
     "sqlite3": {"store"},
-    "duckdb": {"archive", "fold", "verify"},
+    "duckdb": {"archive", "fold", "objects", "verify"},
     "uvicorn": {"process"},
     "uvloop": {"process"},
     "obstore": {"objects"},
@@ -112,6 +114,11 @@ def test_imports_point_inwards(unit: str) -> None:
         for other in units(module) - MAY_IMPORT[unit]
     }
     assert wrong == set()
+
+
+def test_of_the_fold_the_worker_alone_takes_objects() -> None:
+    users = {each.name for each in modules() if each.unit == "fold" and "objects" in units(each)}
+    assert users == {"fold/worker.py"}
 
 
 def test_the_doors_are_imported_by_doors_alone() -> None:

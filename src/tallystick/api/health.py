@@ -17,6 +17,7 @@ from tallystick import limits
 from tallystick.api.answers import encode
 from tallystick.api.http import Raw, Reply, Request, Route
 from tallystick.api.metrics import Family, SharedCounts, render, request_families, single
+from tallystick.api.object_metrics import object_families
 from tallystick.clock import SECOND, TestClock, format_instant
 from tallystick.store import Row, Transaction
 from tallystick.usage.lookup import WAITING
@@ -29,6 +30,22 @@ if TYPE_CHECKING:
 FOLDED: Final = "SELECT min(position) FROM partitions"
 QUARANTINED: Final = "SELECT count(*), coalesce(sum(events), 0) FROM quarantine"
 RECOUNTS_OPEN: Final = "SELECT count(*), count(failure) FROM recounts WHERE finished_at IS NULL"
+
+# Sources whose time came a while ago and that were not looked at; and whose last run failed.
+SOURCES_LATE: Final = """
+SELECT count(*) FROM sources
+WHERE removed_at IS NULL AND (next_run_at < ? OR EXISTS (
+    SELECT 1 FROM object_runs
+    WHERE source = sources.id AND state = 'queued' AND cause = 'schedule' AND queued_at < ?
+))
+"""
+SOURCES_FAILING: Final = """
+SELECT count(*) FROM sources
+WHERE removed_at IS NULL AND 'failed' = (
+    SELECT state FROM object_runs
+    WHERE source = sources.id AND ended_at IS NOT NULL ORDER BY seq DESC LIMIT 1
+)
+"""
 REPORTS_WAITING: Final = f"SELECT {WAITING}"
 OLDEST_WAITING: Final = (
     "SELECT received_at FROM requests WHERE position > ? ORDER BY position LIMIT 1"
@@ -69,6 +86,8 @@ class Readiness(msgspec.Struct, frozen=True, rename="camel"):
     quarantined_events: int
     recounts_open: int
     recounts_set_aside: int
+    sources_late: int
+    sources_failing: int
 
 
 def alive(services: Services, transaction: Transaction, request: Request) -> Reply:
@@ -80,6 +99,8 @@ def ready(services: Services, transaction: Transaction, request: Request) -> Rep
     """Whether everything works that answers depend on."""
     as_of = request.fresh.as_of
     requests, events = _row(transaction, QUARANTINED)
+    recounts, recounts_aside = _row(transaction, RECOUNTS_OPEN)
+    late, failing = _sources(services, transaction)
     problems = []
     if not isinstance(services.clock, TestClock):
         stale = (services.clock.now() - as_of) // SECOND
@@ -94,9 +115,19 @@ def ready(services: Services, transaction: Transaction, request: Request) -> Rep
         _lag(services, transaction),
         requests,
         events,
-        *_row(transaction, RECOUNTS_OPEN),
+        recounts,
+        recounts_aside,
+        late,
+        failing,
     )
     return Reply(Raw(encode(readiness)), 503 if problems else 200)
+
+
+def _sources(services: Services, transaction: Transaction) -> tuple[int, int]:
+    """How many are late, and how many are failing."""
+    late_before = services.clock.now() - limits.SOURCE_LATE_SECONDS * SECOND
+    late = cast("tuple[int]", transaction.one(SOURCES_LATE, late_before, late_before))
+    return late[0], _row(transaction, SOURCES_FAILING)[0]
 
 
 def _lag(services: Services, transaction: Transaction) -> Lag:
@@ -125,6 +156,7 @@ class MetricsPage:
         families = [
             *request_families(self.shared.read()),
             *_ledger(services.inbox, transaction, request),
+            *object_families(services.clock.now(), transaction, _own(request)),
             *_gauges(services, transaction),
         ]
         return Reply(Raw(render(families), _TEXT))
@@ -134,10 +166,15 @@ def _ledger(inbox: Inbox, transaction: Transaction, request: Request) -> list[Fa
     """The books: those of the environment whose server key was sent, else of all together."""
     accepted: list[Row] = list(inbox.accepted().items())
     totals = transaction.all(TOTALS)
-    own = request.environment if request.key_kind == "server" else None
+    own = _own(request)
     columns = [("events_accepted_total", "counter", "Events accepted.", accepted, 1)]
     columns += [(*told, totals, number) for number, told in enumerate(_COLUMNS, 1)]
     return [_book(*column, own) for column in columns]
+
+
+def _own(request: Request) -> str | None:
+    """The environment whose server key was sent; None is all of them together."""
+    return request.environment if request.key_kind == "server" else None
 
 
 _COLUMNS: Final = (
@@ -164,6 +201,7 @@ def _gauges(services: Services, transaction: Transaction) -> list[Family]:
     lag = _lag(services, transaction)
     quarantined = _row(transaction, QUARANTINED)[0]
     recounts, aside = _row(transaction, RECOUNTS_OPEN)
+    late, failing = _sources(services, transaction)
     gauges = (
         ("fold_lag_positions", "Accepted requests that are not counted yet.", lag.positions),
         ("fold_lag_seconds", "Age of the oldest request that is not counted.", lag.seconds),
@@ -173,6 +211,8 @@ def _gauges(services: Services, transaction: Transaction) -> list[Family]:
         ("quarantined_requests", "Requests set aside as poison.", quarantined),
         ("recounts_open", "Recounts that are not done.", recounts),
         ("recounts_set_aside", "Recounts that failed and were set aside.", aside),
+        ("sources_late", "Sources that were not looked at in time.", late),
+        ("sources_failing", "Sources whose last run failed.", failing),
     )
     return [single(f"tallystick_{name}", "gauge", text, value) for name, text, value in gauges]
 
@@ -197,7 +237,8 @@ def routes(shared: SharedCounts) -> tuple[Route, ...]:
             handler=ready,
             summary="Is the server ready",
             description="200 while the worker counts, else 503 with the problems; how far counting "
-            "is behind, what is quarantined and which recounts are open.",
+            "is behind, what is quarantined, which recounts are open, and how many sources of "
+            "objects are late or failed when they were last looked at.",
             tag="Operations",
             access="public",
             reply=Readiness,

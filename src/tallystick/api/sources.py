@@ -1,18 +1,28 @@
-"""Object storage over HTTP: sources, their runs, and what became of each object."""
+"""Object storage over HTTP: sources, their runs, and what became of each object.
+
+Promises: what is secret of a source goes in and never out; a check waits for a bucket on a thread,
+and only so many at a time.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from tallystick import limits
-from tallystick.api.http import QueryParam, Reply, Request, Route, Time
+from tallystick.api.http import Reply, Request, Route, Time
+from tallystick.api.pagination import PAGE_PARAMS, read_window
+from tallystick.catalog.pages import Cursor, Listed, of_rows, page_of
 from tallystick.clock import SystemClock
+from tallystick.errors import BadInput, TooManyRequests
 from tallystick.objects import ledger, requests, sources, told
 from tallystick.objects.buckets import Bucket
-from tallystick.store import Transaction
+from tallystick.objects.info import Finding
+from tallystick.objects.job import Job
+from tallystick.store import Row, Transaction
 
 if TYPE_CHECKING:
     from tallystick.app import Services
@@ -28,6 +38,17 @@ class SourceBody(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
     access: dict[str, str] | str | None = None
     reject_share_max: float | None = None
     rejects_url: str | None = None
+
+
+class SourceChanges(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Other settings of a source: what is left out stays, null is the default again."""
+
+    schedule: dict[str, str] | msgspec.UnsetType | None = msgspec.UNSET
+    pattern: str | msgspec.UnsetType | None = msgspec.UNSET
+    columns: dict[str, str] | msgspec.UnsetType | None = msgspec.UNSET
+    access: dict[str, str] | str | msgspec.UnsetType | None = msgspec.UNSET
+    reject_share_max: float | msgspec.UnsetType | None = msgspec.UNSET
+    rejects_url: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class SourceReply(msgspec.Struct, frozen=True, rename="camel"):
@@ -77,6 +98,7 @@ class RunReply(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """A run of a source."""
 
     id: str
+    run_id: str
     source: str | None
     environment: str
     cause: str
@@ -86,6 +108,7 @@ class RunReply(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     duplicates: int
     rejected: int
     ignored: int
+    reasons: dict[str, int]
     bytes: int
     queued_at: Time
     started_at: Time | None
@@ -125,14 +148,27 @@ def add(services: Services, transaction: Transaction, request: Request) -> Reply
 
 
 def listing(services: Services, transaction: Transaction, request: Request) -> Reply:
-    """The sources of the key's environment."""
-    found = sources.listed(transaction, request.environment)
-    return Reply([told.source_told(each) for each in found])
+    """A page of the sources of the key's environment."""
+
+    def listed(row: Row) -> Listed:
+        source = sources.source_of(row)
+        return Listed(Cursor(source.created_at, source.id), told.source_told(source))
+
+    rows = of_rows(transaction, sources.LISTED, (request.environment,), listed)
+    return Reply(page_of(rows, read_window(request.query)))
 
 
 def show(services: Services, transaction: Transaction, request: Request) -> Reply:
     """One source."""
     return Reply(told.source_told(_found(transaction, request)))
+
+
+def change(services: Services, transaction: Transaction, request: Request) -> Reply:
+    """A source with other settings."""
+    given = _urls_checked(msgspec.to_builtins(request.read(SourceChanges)))
+    found = _found(transaction, request)
+    changed = sources.change(transaction, found, given, services.clock.now())
+    return Reply(told.source_told(changed))
 
 
 def remove(services: Services, transaction: Transaction, request: Request) -> Reply:
@@ -156,16 +192,28 @@ def resume(services: Services, transaction: Transaction, request: Request) -> Re
     return Reply(told.source_told(sources.pause(transaction, found, paused=False, now=now)))
 
 
-async def check(services: Services, request: Request) -> Reply:
-    """Whether a source can be listed and read, and what is missing."""
-    with services.state.reading() as transaction:
-        job = _found(transaction, request).job
-    bucket = Bucket.open(job.url, SystemClock(), job.access)
-    findings = await asyncio.to_thread(bucket.check)
-    replies = [
-        FindingReply(each.step, each.good, each.message, each.permission) for each in findings
-    ]
-    return Reply(CheckedReply(all(each.good for each in findings), replies))
+class Checker:
+    """The handler of checks, of which so many wait for buckets at a time."""
+
+    def __init__(self) -> None:
+        self._under_way = 0
+
+    async def __call__(self, services: Services, request: Request) -> Reply:
+        """Whether a source can be listed and read, and what is missing."""
+        with services.state.reading() as transaction:
+            job = _found(transaction, request).job
+        if self._under_way >= limits.CHECKS_TOGETHER_MAX:
+            raise TooManyRequests("too many sources are being checked; try it again in a moment")
+        self._under_way += 1
+        try:
+            findings = await asyncio.to_thread(_checked, job)
+        finally:
+            self._under_way -= 1
+        return Reply(told.check_told(findings))
+
+
+def _checked(job: Job) -> list[Finding]:
+    return Bucket.open(job.url, SystemClock(), job.access).check()
 
 
 def run(services: Services, transaction: Transaction, request: Request) -> Reply:
@@ -175,14 +223,22 @@ def run(services: Services, transaction: Transaction, request: Request) -> Reply
 
 
 def runs(services: Services, transaction: Transaction, request: Request) -> Reply:
-    """The newest runs of a source, without their objects."""
-    found = _found(transaction, request)
-    most = request.query.integer("limit", 1, limits.PAGE_ITEMS_MAX) or limits.PAGE_ITEMS_DEFAULT
-    some = ledger.runs_of(transaction, found.id, 2**62, most)
+    """A page of the runs of a source, the newest first, without their objects."""
+    found, window = _found(transaction, request), read_window(request.query)
     rejects = services.folder.rejects
-    return Reply([
-        told.run_told(transaction, each, rejects, with_objects=False) for each in some
-    ])  # fmt: skip
+
+    def source(start: Cursor | None, forward: bool) -> Iterator[Listed]:
+        if forward:
+            before = _AFTER_ALL if start is None else start.created_at
+            some = ledger.runs_of(transaction, found.id, before, window.limit + 1)
+        else:
+            after = 0 if start is None else start.created_at
+            some = ledger.runs_since(transaction, found.id, after, window.limit + 1)
+        for run in some:
+            shown = told.run_told(transaction, run, rejects, with_objects=False)
+            yield Listed(Cursor(run.seq, run.id), shown)
+
+    return Reply(page_of(source, window))
 
 
 def show_run(services: Services, transaction: Transaction, request: Request) -> Reply:
@@ -205,9 +261,19 @@ def _found(transaction: Transaction, request: Request) -> sources.Source:
 
 def _given(body: SourceBody) -> dict[str, Any]:
     """What a person gave, without what was left out."""
-    stated = msgspec.to_builtins(body)
+    stated = _urls_checked(msgspec.to_builtins(body))
     return {name: value for name, value in stated.items() if value is not None}
 
+
+def _urls_checked(given: dict[str, Any]) -> dict[str, Any]:
+    """Raise ``BadInput`` for a path: a caller does not know from where the server would go."""
+    for name in ("url", "rejectsUrl"):
+        if given.get(name) is not None and "://" not in given[name]:
+            raise BadInput(f"{name}: must begin with s3://, gs:// or file://")
+    return given
+
+
+_AFTER_ALL: Final = 2**62
 
 _PATH: Final = "/tally/v1/sources"
 _TAG: Final = "Object storage"
@@ -221,12 +287,20 @@ ROUTES: Final = (
         "\"Europe/Berlin\"}`, hourly without it. `check` tells whether it can be read.",
     ),
     Route(
-        method="GET", path=_PATH, handler=listing, tag=_TAG, summary="List sources",
-        description="Those of the key's environment, the oldest first.", reply=list[SourceReply],
+        method="GET", path=_PATH, handler=listing, tag=_TAG, summary="List sources", page=True,
+        description="Those of the key's environment, the oldest first.", reply=SourceReply,
+        query=PAGE_PARAMS,
     ),
     Route(
         method="GET", path=_PATH + "/{id}", handler=show, tag=_TAG, summary="One source",
         description="What is secret of its access is not told.", reply=SourceReply,
+    ),
+    Route(
+        method="PATCH", path=_PATH + "/{id}", handler=change, runs="write", tag=_TAG,
+        summary="Change a source", body=SourceChanges, reply=SourceReply,
+        description="Other credentials, names of columns or a schedule from the next run on; what "
+        "is left out stays, null is the default again. The URL stays: another place is another "
+        "source.",
     ),
     Route(
         method="DELETE", path=_PATH + "/{id}", handler=remove, runs="write", tag=_TAG,
@@ -234,7 +308,7 @@ ROUTES: Final = (
         description="It is looked at no more; what came of it stays counted.",
     ),
     Route(
-        method="POST", path=_PATH + "/{id}/check", handler=check, runs="async", tag=_TAG,
+        method="POST", path=_PATH + "/{id}/check", handler=Checker(), runs="async", tag=_TAG,
         summary="Check a source", reply=CheckedReply,
         description="Tries to list and to read, and tells what is missing. Nothing is counted.",
     ),
@@ -251,18 +325,13 @@ ROUTES: Final = (
     Route(
         method="POST", path=_PATH + "/{id}/run", handler=run, runs="write", status=202, tag=_TAG,
         summary="Look at a source now", reply=RunAsked,
-        description="Queues a run; while one waits or goes on already, that one is answered.",
+        description="Queues a run and answers its id, that of the one that waits already if one "
+        "does. A paused source is 409.",
     ),
     Route(
         method="GET", path=_PATH + "/{id}/runs", handler=runs, tag=_TAG, summary="Runs of a source",
-        description="The newest first, without their objects.", reply=list[RunReply],
-        query=(
-            QueryParam(
-                "limit", "How many runs at most.",
-                schema={"type": "integer", "minimum": 1, "maximum": limits.PAGE_ITEMS_MAX,
-                        "default": limits.PAGE_ITEMS_DEFAULT},
-            ),
-        ),
+        description="The newest first, without their objects.", reply=RunReply, page=True,
+        query=PAGE_PARAMS,
     ),
     Route(
         method="GET", path=_PATH + "/{id}/runs/{runId}", handler=show_run, tag=_TAG,

@@ -49,9 +49,23 @@ def without_pending(found: Subscription, now: Instant) -> Subscription:
     for name in _HISTORIES:
         if name in body:
             body[name] = [entry for entry in body[name] if entry["at"] <= max(now, found.start)]
-    if "resets" in body:
-        body["resets"] = [at for at in body["resets"] if at <= max(now, found.start)]
+    for name in ("resets", "foreseen"):
+        if name in body:
+            body[name] = [at for at in body[name] if at <= max(now, found.start)]
     return replace(found, body=body)
+
+
+def foreseeing(found: Subscription, at: Instant, now: Instant) -> Subscription:
+    """The subscription that remembers of what it was told for an instant whether that was still to
+    come: if so, time before keeps its usage periods."""
+    known = found.body.get("foreseen", [])
+    entries = [entry for name in _HISTORIES for entry in found.body.get(name, ())]
+    to_come = at > max(now, found.start) and any(entry["at"] == at for entry in entries)
+    if to_come == (at in known):
+        return found
+    others = [one for one in known if one != at]
+    told = others if at in known else [*others, at]
+    return replace(found, body=found.body | {"foreseen": told})
 
 
 def is_pending(found: Subscription, now: Instant) -> bool:

@@ -28,8 +28,8 @@ _OF_RESOURCE = " AND resource = ?"
 
 # Kept in the body for ourselves; the rest is echoed as it was sent.
 _OURS = frozenset({
-    "addonHistory", "addonMigrations", "billingAnchor", "floor", "later", "migrations", "overrides",
-    "replaced", "resets", "trialEnd", "trialEndBehavior",
+    "addonHistory", "addonMigrations", "billingAnchor", "floor", "foreseen", "later", "migrations",
+    "overrides", "replaced", "resets", "trialEnd", "trialEndBehavior",
 })  # fmt: skip
 
 

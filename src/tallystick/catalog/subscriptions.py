@@ -8,7 +8,6 @@ how one looks to callers (``subscription_view``), who holds it (``subscription_m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from msgspec import UNSET
@@ -20,6 +19,7 @@ from tallystick.catalog import (
     packages,
     products,
     subscription_addons,
+    subscription_moves,
     subscription_schedule,
 )
 from tallystick.catalog.billing import billing_period, trial_end
@@ -67,9 +67,12 @@ def provision(
     draft = _draft(request, version, now)
     if transaction.one(SELECT_SUBSCRIPTION, environment, draft.id) is not None:
         raise Conflict(f"id: a subscription {draft.id!r} exists already")
-    if not product["multipleSubscriptions"]:
-        draft = _replacing(transaction, environment, draft, request, product, now)
+    only_one = not product["multipleSubscriptions"]
+    if only_one and request.start_date is UNSET:
+        draft = _scheduled(transaction, environment, draft, request, now)
     draft = _with_ends(draft, request, version, now)
+    if only_one:
+        draft = _replacing(transaction, environment, draft, request, product, now)
     draft = _granting(transaction, environment, draft, request, Instant(draft.start))
     return write(transaction, environment, draft, now)
 
@@ -106,7 +109,8 @@ def update(
     if changed.end != found.end:
         changed = _before_successor(transaction, environment, found, changed)
     changed = _granting(transaction, environment, changed, request, at)
-    return write(transaction, environment, changed, now)
+    changed = subscription_schedule.foreseeing(changed, at, now)
+    return _write_with_end(transaction, environment, found, changed, now)
 
 
 def cancel(
@@ -137,10 +141,7 @@ def cancel(
         end = max(now, found.start)
         changed = replace(found, end=end, body=found.body | {"cancelReason": "Immediate"})
     changed = _before_successor(transaction, environment, found, changed)
-    written = write(transaction, environment, changed, now)
-    if found.start > now and changed.end == found.start:
-        _restore_replaced(transaction, environment, found, now)
-    return written
+    return _write_with_end(transaction, environment, found, changed, now)
 
 
 def call_off(
@@ -182,6 +183,7 @@ def migrate(
     kept = [{"version": version, "at": moved_at} for version, moved_at in moves.items()]
     changed = replace(found, body=found.body | {"migrations": kept})
     changed = subscription_addons.migrated(transaction, environment, changed, at)
+    changed = subscription_schedule.foreseeing(changed, at, now)
     return write(transaction, environment, changed, now)
 
 
@@ -220,13 +222,15 @@ def _replacing(
     """End what the draft replaces, and continue its chain.
 
     A draft that starts in the past or future takes over at its start; what would start later on
-    never holds.
+    never holds, unless it began when the draft had ended already.
     """
-    scope = (environment, draft.customer, draft.resource, draft.product)
-    everyone = [of_row(row).as_of(now) for row in transaction.all(SELECT_OF_PRODUCT, *scope)]
-    if request.start_date is UNSET:
-        draft = _scheduled(draft, request, everyone, now)
-    others = [other for other in everyone if not other.ended(draft.start)]
+    everyone = _of_product(transaction, environment, draft, now)
+    others = [
+        other
+        for other in everyone
+        if not other.ended(draft.start) and not (draft.ended(other.start) and other.start <= now)
+    ]
+    subscription_moves.require_not_shared(transaction, environment, draft, others)
     replaced = [other for other in others if other.start <= draft.start]
     if any(other.plan == draft.plan for other in replaced):
         raise Conflict(
@@ -280,6 +284,21 @@ def _before_successor(
     return replace(changed, end=later[0].start, body=body | {"cancelReason": _REPLACED})
 
 
+def _write_with_end(
+    transaction: Transaction,
+    environment: str,
+    found: Subscription,
+    changed: Subscription,
+    now: Instant,
+) -> Subscription:
+    """Store a subscription that may have another end: where it never holds now, what it would have
+    replaced goes on."""
+    written = write(transaction, environment, changed, now)
+    if found.start > now and changed.end == found.start:
+        _restore_replaced(transaction, environment, found, now)
+    return written
+
+
 def _restore_replaced(
     transaction: Transaction, environment: str, cancelled: Subscription, now: Instant
 ) -> None:
@@ -296,15 +315,27 @@ def _restore_replaced(
             write(transaction, environment, goes_on, now)
 
 
+def _of_product(
+    transaction: Transaction, environment: str, one: Subscription, now: Instant
+) -> list[Subscription]:
+    """All that whoever has a subscription ever had of its product, in order."""
+    scope = (environment, one.customer, one.resource, one.product)
+    return [of_row(row).as_of(now) for row in transaction.all(SELECT_OF_PRODUCT, *scope)]
+
+
 def _scheduled(
+    transaction: Transaction,
+    environment: str,
     draft: Subscription,
     request: ProvisionSubscription,
-    others: Sequence[Subscription],
     now: Instant,
 ) -> Subscription:
     """The draft at the end of the active subscription's billing period, if that was asked for."""
+    if request.schedule_strategy in (UNSET, "IMMEDIATE"):
+        return draft
+    others = _of_product(transaction, environment, draft, now)
     active = [other for other in others if other.start <= now and not other.ended(now)]
-    if request.schedule_strategy in (UNSET, "IMMEDIATE") or not active:
+    if not active:
         return draft
     start = subscription_schedule.moment(active[-1], request.schedule_strategy, now)
     return replace(draft, start=start, chain_start=start)
@@ -321,8 +352,9 @@ def _continuing(
     body = draft.body
     if request.billing_cycle_anchor == "UNCHANGED":
         body = body | {"billingAnchor": before.body.get("billingAnchor", before.start)}
-    if not resets and "floor" in before.body:
-        body = body | {"floor": before.body["floor"]}
+    floor = before.body.get("floor") if before.held_from is None else before.held_from
+    if not resets and floor is not None:
+        body = body | {"floor": floor}
     return replace(draft, chain_start=before.anchor, restarts=int(resets), body=body)
 
 
@@ -357,8 +389,11 @@ def _with_ends(
 def _until_trial_end(
     found: Subscription, end: Instant, behavior: str | None, now: Instant
 ) -> Subscription:
-    if end < now:
-        raise BadInput("trialEndDate: must not be before now", code="TrialMinDateError")
+    if end < max(now, found.start):
+        raise BadInput(
+            "trialEndDate: must not be before now, or before the subscription starts",
+            code="TrialMinDateError",
+        )
     body = found.body | {"trialEnd": end, "trialEndBehavior": behavior or "CONVERT_TO_PAID"}
     if behavior != _CANCELS:
         return replace(found, body=body)

@@ -2,19 +2,23 @@
 
 Without a server on the data folder this process is its owner until the run has ended; beside one,
 the server's worker does it, and this process shows how far it is. Exit code 1 when any record or
-object was refused.
+object was refused. Secrets are named by the environment variables that hold them, so that none is
+on a command line.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
 
 from tallystick.access import DEFAULT_ENVIRONMENT, add_environment
 from tallystick.cli.common import (
@@ -34,7 +38,9 @@ if TYPE_CHECKING:
     from tallystick.cli.common import Commands
     from tallystick.store import Store
 
-_POLL_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.1
+_OWNER_ASKED_SECONDS: Final = 2.0
+"""How often it is looked whether the owner has gone."""
 ENDED: Final = ("succeeded", "partial", "failed", "stopped")
 
 
@@ -69,6 +75,7 @@ def add_reading_flags(parser: argparse.ArgumentParser) -> None:
         ("--region", "Region of the bucket."),
         ("--key-id-variable", "Environment variable that holds the access key id."),
         ("--secret-variable", "Environment variable that holds the secret access key."),
+        ("--session-token-variable", "Environment variable that holds a session token."),
         ("--service-account-file", "Key file of a GCS service account."),
     ):
         parser.add_argument(flag, metavar=flag[2:].upper().replace("-", "_"), help=words)
@@ -87,31 +94,53 @@ def given_of(parsed: argparse.Namespace) -> dict[str, Any]:
         "region": parsed.region,
         "keyId": _variable("--key-id-variable", parsed.key_id_variable),
         "secret": _variable("--secret-variable", parsed.secret_variable),
-        "serviceAccountFile": parsed.service_account_file,
+        "sessionToken": _variable("--session-token-variable", parsed.session_token_variable),
+        "serviceAccountFile": _absolute(parsed.service_account_file),
     }
     given = {
         "pattern": parsed.pattern,
         "columns": columns or None,
         "access": {name: value for name, value in access.items() if value is not None} or None,
         "rejectShareMax": parsed.reject_share_max,
-        "rejectsUrl": parsed.rejects_url,
+        "rejectsUrl": None if parsed.rejects_url is None else source_url(parsed.rejects_url),
     }
     return {name: value for name, value in given.items() if value is not None}
 
 
-def absolute(url: str) -> str:
-    """A path as the owner of the folder finds it, wherever it was started; URLs as they are."""
-    return url if "://" in url else str(Path(url).absolute())
+def source_url(url: str) -> str:
+    """A path as a URL, which the owner of the folder finds wherever it was started."""
+    return url if "://" in url else f"file://{quote(str(Path(url).absolute()))}"
+
+
+def _named(url: str) -> str:
+    """What a person names to be read now: of a folder or file the path, which need not settle.
+
+    Raises ``BadInput`` for one that is not there.
+    """
+    if "://" in url and not url.startswith("file:///"):
+        return url
+    path = Path(unquote(url.removeprefix("file://")) if "://" in url else url).absolute()
+    if not path.exists():
+        raise BadInput(f"{url}: there is no such file or folder")
+    return str(path)
 
 
 def follow(
-    state: Store, run: str, folder: DataFolder, bar: ProgressBar, step: Callable[[], None]
-) -> dict[str, Any]:
-    """Show a run until it has ended; returns it, as it is told. ``step`` waits, or works."""
+    state: Store,
+    run: str,
+    folder: DataFolder,
+    bar: ProgressBar,
+    step: Callable[[], None],
+    until: float = math.inf,
+) -> dict[str, Any] | None:
+    """Show a run until it has ended; returns it, as it is told. ``step`` waits, or works.
+
+    None when it has not ended at ``until``, of the monotonic clock.
+    """
     from tallystick.objects import ledger
     from tallystick.objects.told import progress_told, run_told
 
-    while True:
+    while time.monotonic() < until:
         with state.reading() as transaction:
             found = ledger.find_run(transaction, run)
             assert found is not None
@@ -121,6 +150,7 @@ def follow(
                 bar.end()
                 return run_told(transaction, found, folder.rejects)
         step()
+    return None
 
 
 def tell(told: dict[str, Any], *, as_json: bool) -> int:
@@ -133,10 +163,15 @@ def tell(told: dict[str, Any], *, as_json: bool) -> int:
              each["reason"] or "")
             for each in told["objects"]
         ]  # fmt: skip
-        print_table(("OBJECT", "STATE", "COUNTED", "DUPLICATES", "REJECTED", "REASON"), rows)
+        if rows:
+            print_table(("OBJECT", "STATE", "COUNTED", "DUPLICATES", "REJECTED", "REASON"), rows)
+        else:
+            print("nothing was found that was not read before")
+        _print_reasons(told["reasons"])
+        reason = f" ({told['reason']})" if told["reason"] else ""
         print(
-            f"{told['state']}: {told['counted']:,} counted, {told['duplicates']:,} duplicates, "
-            f"{told['rejected']:,} rejected"
+            f"{told['state']}{reason}: {told['counted']:,} counted, "
+            f"{told['duplicates']:,} duplicates, {told['rejected']:,} rejected"
         )
         if told.get("rejects"):
             print(f"what was rejected, and why: {told['rejects']}")
@@ -148,7 +183,7 @@ def _run(parsed: argparse.Namespace) -> int:
     from tallystick.objects.requests import ask_import
 
     settings = read_settings(parsed)
-    given = given_of(parsed) | {"urls": [absolute(url) for url in parsed.urls]}
+    given = given_of(parsed) | {"urls": [_named(url) for url in parsed.urls]}
     if parsed.dry_run:
         return _try_out(settings, given, as_json=parsed.json)
     folder = DataFolder(settings.data_dir)
@@ -165,21 +200,40 @@ def _run(parsed: argparse.Namespace) -> int:
 def worked_off(settings: Settings, folder: DataFolder, state: Store, run: str) -> dict[str, Any]:
     """The run at its end, done by whoever owns the folder: a server, or else this process."""
     from tallystick.process.owner import OwnerLock
-    from tallystick.process.worker import working
 
     bar = ProgressBar()
+    told = None
     try:
-        lock = OwnerLock.take(folder, wait_seconds=0)
-    except OperatorError:
-        return follow(state, run, folder, bar, lambda: time.sleep(_POLL_SECONDS))
-    try:
-        clock: ClockStart = "now" if folder.test_clock.exists() else None
-        threads = max(1, (os.cpu_count() or 1) - 1)  # one more thread reads ahead
-        own = replace(settings, test_clock=clock, worker_threads=threads)
-        with working(own) as step:
-            return follow(state, run, folder, bar, step)
-    finally:
-        lock.release()
+        while told is None:
+            try:
+                lock = OwnerLock.take(folder, wait_seconds=0)
+            except OperatorError:  # a server, or another import, which may end before this run
+                until = time.monotonic() + _OWNER_ASKED_SECONDS
+                told = follow(
+                    state, run, folder, bar, lambda: time.sleep(_POLL_SECONDS), until=until
+                )
+                continue
+            try:
+                told = _worked_off_here(settings, folder, state, run, bar)
+            finally:
+                lock.release()
+    except KeyboardInterrupt:
+        bar.end()
+        print(f"run {run} has not ended; a server or an import goes on with it", file=sys.stderr)
+        raise
+    return told
+
+
+def _worked_off_here(
+    settings: Settings, folder: DataFolder, state: Store, run: str, bar: ProgressBar
+) -> dict[str, Any] | None:
+    from tallystick.process.worker import working
+
+    clock: ClockStart = "now" if folder.test_clock.exists() else None
+    threads = max(1, (os.cpu_count() or 1) - 1)  # one more thread reads ahead
+    own = replace(settings, test_clock=clock, worker_threads=threads)
+    with working(own) as step:
+        return follow(state, run, folder, bar, step)
 
 
 def _try_out(settings: Settings, given: dict[str, Any], *, as_json: bool) -> int:
@@ -197,10 +251,18 @@ def _try_out(settings: Settings, given: dict[str, Any], *, as_json: bool) -> int
             for each in told["objects"]
         ]
         print_table(("OBJECT", "STATE", "RECORDS", "REJECTED", "REASON"), rows)
-        for reason, count in told["reasons"].items():
-            print(f"{count:>12,}  {reason}")
+        _print_reasons(told["reasons"])
         print(f"{told['good']:,} records would be counted, {told['rejected']:,} rejected")
     return 0 if told["state"] == "succeeded" else EXIT_FOUND_SOMETHING
+
+
+def _print_reasons(reasons: dict[str, int]) -> None:
+    for reason, count in reasons.items():
+        print(f"{count:>12,}  {reason}")
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
 
 
 def _variable(flag: str, name: str | None) -> str | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-_WIDTH: Final = 24
+_WIDTH: Final = 10
 _PAUSE_SECONDS: Final = 0.2
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -27,7 +28,9 @@ class ProgressBar:
         if not self._terminal or now - self._shown_at < _PAUSE_SECONDS:
             return
         self._shown_at, self._is_shown = now, True
-        sys.stderr.write("\r" + line(progress, events, now - self._began) + "\x1b[K")
+        width = shutil.get_terminal_size().columns - 1  # a line that wraps is not written over
+        shown = line(progress, events, now - self._began)[:width]
+        sys.stderr.write(f"\r{shown}\x1b[K")
         sys.stderr.flush()
 
     def end(self) -> None:
@@ -46,8 +49,8 @@ def line(progress: Mapping[str, Any], events: int, seconds: float) -> str:
     left = "" if not progress["listed"] or share <= 0 else _left(seconds * (1 - share) / share)
     objects = f"{progress['objects']}/{progress['objectsTotal']} objects"
     return (
-        f"[{bar:<{_WIDTH}}] {share:4.0%}  {_size(done)} of {_size(total)}  {objects}  "
-        f"{events:,} events, {rate:,.0f}/s{left}"
+        f"[{bar:<{_WIDTH}}] {share:4.0%}  {_sizes(done, total)}  {objects}  "
+        f"{rate:,.0f} events/s{left}"
     )
 
 
@@ -57,9 +60,10 @@ def _left(seconds: float) -> str:
     return f"  {hours}:{minutes:02}:{rest:02} left" if hours else f"  {minutes}:{rest:02} left"
 
 
-def _size(count: float) -> str:
-    for unit in _UNITS[:-1]:
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} {_UNITS[-1]}"
+def _sizes(done: int, total: int) -> str:
+    """Both in the unit that suits the total."""
+    power = 0
+    while power < len(_UNITS) - 1 and total >= 1024 ** (power + 1):
+        power += 1
+    shown = (f"{each / 1024**power:.{int(power > 0)}f}" for each in (done, total))
+    return f"{' of '.join(shown)} {_UNITS[power]}"

@@ -1,4 +1,4 @@
-"""``tallystick sources add | list | show | check | pause | resume | remove | run | retry``.
+"""``tallystick sources add | list | show | check | change | pause | resume | remove | run | retry``
 
 Beside a live server or not: the rows are what the server's worker goes by.
 """
@@ -20,8 +20,9 @@ from tallystick.cli.common import (
     print_table,
     read_settings,
 )
-from tallystick.cli.imports import absolute, add_reading_flags, given_of, tell, worked_off
+from tallystick.cli.imports import add_reading_flags, given_of, source_url, tell, worked_off
 from tallystick.clock import Clock, SystemClock
+from tallystick.errors import BadInput
 from tallystick.folder import DataFolder
 from tallystick.store import Store
 
@@ -37,15 +38,14 @@ def add(commands: Commands) -> None:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     adding = add_command(verbs, "add", "Add a source.", _add)
     adding.add_argument("url", metavar="URL", help="s3://bucket/prefix, gs://… or file:///folder.")
-    adding.add_argument("--every", metavar="INTERVAL", help="As 15m, 1h or 1d; hourly without it.")
-    adding.add_argument("--cron", metavar="EXPRESSION", help="Instead of an interval: '0 * * * *'.")
-    adding.add_argument("--time-zone", metavar="ZONE", help="Of the cron expression; UTC without.")
+    _add_schedule_flags(adding)
     add_reading_flags(adding)
     listing = add_command(verbs, "list", "List the sources of an environment.", _list)
     each = [adding, listing]
     for name, words, run in (
         ("show", "Show a source and its newest runs.", _show),
         ("check", "Tell whether a source can be listed and read, and what is missing.", _check),
+        ("change", "Change credentials, names of columns, the schedule…", _change),
         ("pause", "Look at a source no more until it is resumed.", _pause),
         ("resume", "Look at a source again.", _resume),
         ("remove", "Forget a source; what came of it stays counted.", _remove),
@@ -54,6 +54,9 @@ def add(commands: Commands) -> None:
     ):
         verb = add_command(verbs, name, words, run)
         verb.add_argument("source", metavar="SOURCE", help="From `sources list`.")
+        if name == "change":
+            _add_schedule_flags(verb)
+            add_reading_flags(verb)
         if name == "retry":
             verb.add_argument("object", type=int, metavar="OBJECT", help="Its id, from a run.")
         if name in ("run", "retry"):
@@ -64,11 +67,21 @@ def add(commands: Commands) -> None:
         add_folder_flags(one)
 
 
+def _add_schedule_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--every", metavar="INTERVAL", help="As 15m, 1h or 1d; hourly without it.")
+    parser.add_argument("--cron", metavar="EXPRESSION", help="Instead of an interval: '0 * * * *'.")
+    parser.add_argument("--time-zone", metavar="ZONE", help="Of the cron expression; UTC without.")
+
+
 @contextmanager
-def _opened(parsed: argparse.Namespace) -> Iterator[tuple[Store, Clock, DataFolder]]:
+def _opened(
+    parsed: argparse.Namespace, *, may_be_new: bool = False
+) -> Iterator[tuple[Store, Clock, DataFolder]]:
     from tallystick.app import open_folder_clock, open_state
 
     folder = folder_of(parsed)
+    if not may_be_new:
+        folder.require()
     folder.prepare()
     state = open_state(folder)
     try:
@@ -81,14 +94,11 @@ def _add(parsed: argparse.Namespace) -> int:
     from tallystick.objects import sources
     from tallystick.objects.told import source_told
 
-    given = given_of(parsed) | {"url": absolute(parsed.url)}
-    if parsed.cron is not None:
-        given["schedule"] = {"cron": parsed.cron} | (
-            {} if parsed.time_zone is None else {"timeZone": parsed.time_zone}
-        )
-    elif parsed.every is not None:
-        given["schedule"] = {"every": parsed.every}
-    with _opened(parsed) as (state, clock, _), state.writing() as transaction:
+    given = {"url": source_url(parsed.url)} | given_of(parsed) | _schedule(parsed)
+    with (
+        _opened(parsed, may_be_new=True) as (state, clock, _),
+        state.writing() as transaction,
+    ):
         add_environment(transaction, parsed.environment, clock.now())
         made = sources.add(transaction, parsed.environment, given, clock.now())
     told = source_told(made)
@@ -100,20 +110,46 @@ def _add(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _list(parsed: argparse.Namespace) -> int:
+def _schedule(parsed: argparse.Namespace) -> dict[str, Any]:
+    stated = {"every": parsed.every, "cron": parsed.cron, "timeZone": parsed.time_zone}
+    given = {name: value for name, value in stated.items() if value is not None}
+    return {"schedule": given} if given else {}
+
+
+def _change(parsed: argparse.Namespace) -> int:
     from tallystick.objects import sources
     from tallystick.objects.told import source_told
 
+    given = given_of(parsed) | _schedule(parsed)
+    if not given:
+        raise BadInput("nothing to change: give a flag with what is to be another")
+    with _opened(parsed) as (state, clock, _), state.writing() as transaction:
+        found = _found(transaction, parsed)
+        told = source_told(sources.change(transaction, found, given, clock.now()))
+    return _said(parsed, told, "changed")
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    from tallystick.objects import ledger, sources
+    from tallystick.objects.told import source_told
+
     with _opened(parsed) as (state, _, _folder), state.reading() as transaction:
-        told = [source_told(each) for each in sources.listed(transaction, parsed.environment)]
+        found = sources.listed(transaction, parsed.environment)
+        told = [
+            source_told(each) | {"lastRun": next(
+                (run.state for run in ledger.runs_of(transaction, each.id, 2**62, 1)), None
+            )}
+            for each in found
+        ]  # fmt: skip
     if parsed.json:
         print_json(told)
     else:
         rows = [
-            (each["id"], each["url"], "paused" if each["paused"] else each["nextRunAt"])
+            (each["id"], each["url"], "paused" if each["paused"] else each["nextRunAt"],
+             each["lastRun"] or "")
             for each in told
-        ]
-        print_table(("SOURCE", "URL", "NEXT RUN"), rows)
+        ]  # fmt: skip
+        print_table(("SOURCE", "URL", "NEXT RUN", "LAST RUN"), rows)
     return 0
 
 
@@ -132,7 +168,7 @@ def _show(parsed: argparse.Namespace) -> int:
         print_json(told)
         return 0
     for name, value in source_told(found).items():
-        print(f"{name:>16}  {value}")
+        print(f"{name:>16}  {_shown(value)}")
     rows = [
         (run["id"], run["state"], run["counted"], run["duplicates"], run["rejected"],
          run["endedAt"] or "", run["reason"] or "")
@@ -142,21 +178,21 @@ def _show(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items()) or "-"
+    return "-" if value is None else str(value)
+
+
 def _check(parsed: argparse.Namespace) -> int:
     from tallystick.objects.buckets import Bucket
+    from tallystick.objects.told import check_told
 
     with _opened(parsed) as (state, _, _folder), state.reading() as transaction:
         job = _found(transaction, parsed).job
     findings = Bucket.open(job.url, SystemClock(), job.access).check()
     if parsed.json:
-        print_json({
-            "good": all(each.good for each in findings),
-            "findings": [
-                {"step": each.step, "good": each.good, "message": each.message,
-                 "permission": each.permission}
-                for each in findings
-            ],
-        })  # fmt: skip
+        print_json(check_told(findings))
     else:
         for each in findings:
             print(f"{'good' if each.good else 'BAD '}  {each.step}: {each.message}")

@@ -64,13 +64,14 @@ class Change(NamedTuple):
     """From ``at`` on ``rule`` holds; None is no rule at all.
 
     ``floor``, not after ``at``, is the earliest instant a rule with resets may count; ``restart``
-    says that usage is reset at ``at``.
+    says that usage is reset at ``at``. What is ``foreseen`` was known before it came.
     """
 
     at: Instant
     rule: Rule | None
     floor: Instant
     restart: bool = False
+    foreseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,9 @@ def segments(changes: Iterable[Change]) -> tuple[Segment, ...]:
     """What holds when, after all changes; ordered, without overlap.
 
     A new rule holds from the start of its own period that contains the change, or from the change
-    itself where usage is reset then. A lifetime holds from the beginning of time. A change to the
-    rule that holds already changes nothing, unless usage is reset.
+    itself where usage is reset then, or where it was foreseen: what is still to come decides
+    nothing now. A lifetime holds from the beginning of time. A change to the rule that holds
+    already changes nothing, unless usage is reset.
     """
     made: list[Segment] = []
     for change in sorted(changes, key=attrgetter("at")):
@@ -172,7 +174,8 @@ def _apply(made: list[Segment], change: Change) -> None:
     if made and made[-1].stop > change.at and made[-1].rule == rule and not restart:
         return
     grid_start = window(rule, change.at)[0]
-    start = change.at if restart else max(min(change.floor, change.at), grid_start)
+    at_once = restart or change.foreseen
+    start = change.at if at_once else max(min(change.floor, change.at), grid_start)
     if rule.unit is None:
         start = LIFETIME
     _cut(made, start)

@@ -10,7 +10,7 @@ others: what of one feature adds up to what (``packages``), and several subscrip
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -50,7 +50,7 @@ class Terms:
     ``plan_version`` is the one subscribed to; ``plan_moves`` are migrations, by version: when.
     ``addons`` and ``overrides`` are complete lists from their instant on; ``addon_moves`` are
     migrations by add-on and version. At ``resets`` usage was reset; one at ``start`` says that the
-    plan change which began it did.
+    plan change which began it did. What begins at ``foreseen`` instants was told before.
     """
 
     start: Instant
@@ -61,6 +61,7 @@ class Terms:
     addon_moves: Mapping[str, Mapping[int, Instant]] = field(default_factory=dict)
     overrides: Sequence[tuple[Instant, Sequence[Override]]] = ()
     resets: Sequence[Instant] = ()
+    foreseen: Collection[Instant] = ()
 
 
 class _Line(NamedTuple):
@@ -107,7 +108,7 @@ def phases_of(
         granted = _with_addons(granted, stages, at)
         restart = at in terms.resets
         if not phases or restart or granted != phases[-1].entitlements:
-            phases.append(Phase(at, granted, restart))
+            phases.append(Phase(at, granted, restart, at in terms.foreseen))
     return tuple(phases)
 
 

@@ -24,11 +24,13 @@ _AT = attrgetter("at")
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """From ``at`` on a span grants these, by feature. ``restart``: usage was reset then."""
+    """From ``at`` on a span grants these, by feature. ``restart``: usage was reset then;
+    ``foreseen``: that it would come was told before."""
 
     at: Instant
     entitlements: Mapping[str, Entitlement]
     restart: bool = False
+    foreseen: bool = False
 
 
 class Origin(NamedTuple):
@@ -196,9 +198,10 @@ def changes_of(
     held always. The most generous entitlement gives the rule.
     """
     mine, given = _concerned(spans, grants, feature, resource)
+    foreseen = _foreseen(mine, given, zones)
     changes: list[Change] = []
     for at in sorted(set(_turning_points(mine, given, zones))):
-        change = _change_at(mine, given, feature, at, zones)
+        change = _change_at(mine, given, feature, at, zones)._replace(foreseen=at in foreseen)
         before = changes[-1].rule if changes else None
         if change.restart or change.rule != before:
             changes.append(change)
@@ -242,6 +245,16 @@ def _turning_points(
         yield from (phase.at for phase in span.phases if span.holds(phase.at))
     if spans or grants:
         yield from (zone.at for zone in zones[1:])
+
+
+def _foreseen(
+    spans: Sequence[Span], grants: Sequence[Grant], zones: Sequence[ZoneFrom]
+) -> set[Instant]:
+    """The turning points at which begins what was told before, and nothing that was told then."""
+    phases = [phase for span in spans for phase in span.phases]
+    told = {phase.at for phase in phases if not phase.foreseen}
+    told |= {grant.start for grant in grants} | {zone.at for zone in zones[1:]}
+    return {phase.at for phase in phases if phase.foreseen} - told
 
 
 def _change_at(

@@ -11,13 +11,14 @@ The body of a subscription tells its history, in microseconds where it says ``at
     addonHistory     [{at, addons: [{id, quantity, version}]}]  complete from then on
     addonMigrations  [{addon, version, at}]
     resets           [at]                                     usage was reset
+    foreseen         [at]      what holds from then on was told before
     floor            at        where its chain came to this holder, if that was after its beginning
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -47,11 +48,11 @@ SELECT body, archived_at, created_at FROM customers WHERE environment = ? AND id
 # and what it held before that was handed over.
 SELECT_SUBSCRIPTIONS = """
 SELECT id, resource, product, plan, version, start_at, end_at, chain_start, restarts, body,
-       held_from, NULL
+       created_at, held_from, NULL
 FROM subscriptions WHERE environment = ? AND customer = ?
 UNION ALL
 SELECT id, tenure.resource, product, plan, version, start_at, end_at, chain_start, restarts, body,
-       from_at, until_at
+       created_at, from_at, until_at
 FROM subscription_tenures AS tenure JOIN subscriptions
   ON subscriptions.environment = tenure.environment AND subscriptions.id = tenure.subscription
 WHERE tenure.environment = ? AND tenure.customer = ?
@@ -240,12 +241,14 @@ def _zones(body: dict[str, Any], created_at: Instant) -> tuple[ZoneFrom, ...]:
 
 def _span(row: Row, find: FindPackage) -> tuple[Span, set[PackageName]]:
     """What a subscription granted while somebody held it, and the packages that it is made of."""
-    subscription, resource, product, plan, version, start, end, chain, restarts, text, *held = cast(
-        "tuple[str, str, str, str, int, int, int | None, int, int, str, int | None, int | None]",
-        row,
+    subscription, resource, product, plan, version, start, end, chain, restarts, text, *told = cast(
+        "tuple[str, str, str, str, int, int, int | None, int, int, str, int | None]", row
     )
+    created_at, since, until = cast("tuple[int, int | None, int | None]", told)
     body = msgspec.json.decode(text)
     terms = _terms(body, version, start, end, restarts=bool(restarts))
+    if start > created_at:
+        terms = replace(terms, foreseen={*terms.foreseen, terms.start})
     addons = {one.addon for _, listed in terms.addons for one in listed}
     phases = phases_of(terms, find("plan", plan), {name: find("addon", name) for name in addons})
     anchor = Instant(start if restarts else chain)
@@ -259,7 +262,6 @@ def _span(row: Row, find: FindPackage) -> tuple[Span, set[PackageName]]:
         floor=Instant(max(anchor, body.get("floor", anchor))),
         phases=phases,
     )
-    since, until = held
     names: set[PackageName] = {("plan", plan), *(("addon", name) for name in addons)}
     return span.held(resource, _optional(since), _optional(until)), names
 
@@ -288,6 +290,7 @@ def _terms(
             for made in body.get("overrides", ())
         ],
         resets=[*([Instant(start)] if restarts else []), *map(Instant, body.get("resets", ()))],
+        foreseen=set(map(Instant, body.get("foreseen", ()))),
     )  # fmt: skip
 
 

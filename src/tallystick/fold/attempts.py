@@ -23,6 +23,8 @@ PARTS: Final = 16
 """Into how many parts the requests of a step that ended the process are cut."""
 
 _LAYOUT = struct.Struct("<qqqqq")
+_OBJECTS: Final = -(1 << 62)
+_OBJECT_BITS: Final = 34
 
 
 class Attempt(NamedTuple):
@@ -77,6 +79,13 @@ class Attempts:
         times = before.times + 1 if again else 1
         self._write(before._replace(first=first, last=last, times=times))
         return times
+
+    def note_records(self, number: int, first: int, records: int, times: int) -> None:
+        """Record that records of object ``number`` are about to be counted, for who follows the
+        deaths of workers. What they are, and how often, the object's row remembers."""
+        # As a range that no position of the inbox is in, and no other object's record either.
+        place = _OBJECTS + (number << _OBJECT_BITS) + first
+        self._write(self._read()._replace(first=place, last=place + records, times=times))
 
     def end(self) -> None:
         """The step returned, well or with an error: it did not kill the process."""

@@ -122,7 +122,7 @@ def load(
     connection.register("places", places)
     connection.execute(CREATE_INCOMING, [list(environments), str(lines_file)])
     keys = connection.execute(INCOMING_KEYS).fetchnumpy()
-    hi, lo = _plain(keys["hi"]), _plain(keys["lo"])
+    hi, lo = unmasked(keys["hi"]), unmasked(keys["lo"])
     _check_lines(connection, len(hi), len(places["position"]))
     return Batch(tuple(requests), environments, places["env_no"]), hi, lo
 
@@ -183,6 +183,6 @@ def _check_lines(connection: duckdb.DuckDBPyConnection, read: int, expected: int
         raise PoisonError(f"{expected} events were taken from the inbox, {read} lines were read")
 
 
-def _plain(column: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def unmasked(column: Any) -> NDArray[np.uint64]:
     """fetchnumpy gives a masked array where a column may be NULL; hashes never are."""
     return np.ascontiguousarray(np.ma.getdata(column), dtype=np.uint64)

@@ -13,8 +13,7 @@ from collections.abc import Callable
 
 from tallystick.backoff import backoff_seconds
 from tallystick.errors import OperatorError, TryLater
-from tallystick.fold.engine import disk_failures
-from tallystick.fold.step import FATAL
+from tallystick.fold.engine import FATAL, disk_failures
 
 log = logging.getLogger("tallystick.fold")
 

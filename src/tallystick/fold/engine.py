@@ -13,6 +13,9 @@ import duckdb
 
 from tallystick.errors import Unavailable
 
+FATAL = (duckdb.FatalException, duckdb.InternalException, MemoryError)
+"""After these the engine is no longer usable: only a new process is."""
+
 
 def open_engine(
     temp_folder: Path, *, threads: int = 1, memory_mib: int = 512

@@ -24,7 +24,7 @@ from tallystick.archive.manifest import FileDraft
 from tallystick.core.parts import ZERO, Part
 from tallystick.entitlements.loading import FeatureRules
 from tallystick.entitlements.rules import Rules
-from tallystick.fold.batch import Batch
+from tallystick.fold.batch import Batch, unmasked
 from tallystick.fold.owner import Owner
 from tallystick.fold.slots import CHANGES_SINCE, Slot, Slots, counts_values
 from tallystick.fold.standing import Seen, Standing
@@ -427,8 +427,8 @@ class Meterer:
         owners = self._fill_counters_of(counters)
         found = self._connection.execute(DISTINCT).fetchnumpy()
         numbers = np.ma.getdata(found["counter_no"])
-        hi = _plain(found["hi"])
-        lo = owned(hi, _plain(found["lo"]), owners.take(numbers))
+        hi = unmasked(found["hi"])
+        lo = owned(hi, unmasked(found["lo"]), owners.take(numbers))
         new = ~self.uniques.contains(hi, lo)
         for number, count in zip(*np.unique(numbers[new], return_counts=True), strict=True):
             _, start, slot = counters[int(number)]
@@ -466,7 +466,3 @@ def takes_part(feature: FeatureRules, present: Iterable[str]) -> bool:
     assert feature.meter is not None
     names = compile_meter(feature.meter).event_names
     return names is None or not names.isdisjoint(present)
-
-
-def _plain(column: Any) -> NDArray[np.uint64]:
-    return cast("NDArray[np.uint64]", np.ascontiguousarray(np.ma.getdata(column), dtype=np.uint64))

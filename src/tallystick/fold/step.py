@@ -25,14 +25,11 @@ from tallystick.fold import quarantine
 from tallystick.fold.as_of import AsOf
 from tallystick.fold.attempts import Attempts
 from tallystick.fold.counting import Counting, Done, TooLarge, Written
-from tallystick.fold.engine import disk_failures
+from tallystick.fold.engine import FATAL, disk_failures
 from tallystick.fold.owner import Owner, move_position
 from tallystick.freshness import Freshness
 from tallystick.inbox.inbox import Inbox, InboxRequest
 from tallystick.store import Store, Transaction
-
-FATAL = (duckdb.FatalException, duckdb.InternalException, MemoryError)
-"""After these the engine is no longer usable: only a new process is."""
 
 log = logging.getLogger("tallystick.fold")
 
@@ -63,6 +60,8 @@ class Fold:
         self._clock = clock
         self._lines_file = lines_file
         self._removed = -1
+        self._held_since: Instant | None = None
+        """When the first request came in that waits behind the counting's barrier."""
         self.left_some = False
         """Whether the last step left some of what waited when it began."""
         began = clock.now()  # before the inbox is looked at: what comes in meanwhile is later
@@ -88,7 +87,7 @@ class Fold:
         if not requests:
             self._remove_folded()
             self._pass_gap(head)
-            self._tell_freshness(asked_at)
+            self._tell_freshness(asked_at if self._held_since is None else self._held_since)
             return False
         self._fold(requests)
         self._remove_folded()
@@ -101,8 +100,11 @@ class Fold:
     def _take(self) -> list[InboxRequest]:
         """The next requests: of one dedupe bucket, and no more than an earlier death allows."""
         requests = self._inbox.take(self.position, limits.STEP_BYTES_MAX, self._counting.events_max)
+        self._held_since = None
         if self._counting.barrier is not None:
-            requests = [one for one in requests if one.position < self._counting.barrier]
+            held = [one for one in requests if one.position > self._counting.barrier]
+            requests = requests[: len(requests) - len(held)]
+            self._held_since = held[0].received_at if held else None
         if not requests:
             return []
         requests = self._attempts.cut(requests)

@@ -26,7 +26,7 @@ from tallystick.archive.manifest import (
     live_files,
     remove_files,
 )
-from tallystick.clock import Clock
+from tallystick.clock import Clock, Instant
 from tallystick.failpoints import reach
 from tallystick.fold import quarantine
 from tallystick.fold.forget import Forgetter
@@ -55,8 +55,10 @@ class Upkeep:
         freshness: Freshness,
         window_us: int,
         busy: Callable[[], bool],
+        forget_runs: Callable[[Instant], bool],
     ) -> None:
-        """``busy`` says whether the hot path has a backlog: merging the archive waits then."""
+        """``busy`` says whether the hot path has a backlog: merging the archive waits then.
+        ``forget_runs`` forgets some runs of objects that are old at an instant."""
         self._state = state
         self._owner = owner
         self._sets: dict[Kind, KeySet] = {"keys": keys, "uniques": uniques}
@@ -66,6 +68,7 @@ class Upkeep:
         self._freshness = freshness
         self._window_us = window_us
         self._busy = busy
+        self._forget_runs = forget_runs
         self._collector = Collector(
             state=state, inbox_store=inbox_store, connection=connection, data_folder=data_folder,
             epoch=owner.epoch, confirm=owner.confirm, window_us=window_us,
@@ -95,8 +98,12 @@ class Upkeep:
 
     def tidy(self) -> bool:
         """Expire what left the window and delete what nothing names; whether anything went."""
+        now = self._clock.now()
         return (
-            self._expire_keys() or self._sweeper.step() or self._collector.step(self._clock.now())
+            self._expire_keys()
+            or self._sweeper.step()
+            or self._collector.step(now)
+            or self._forget_runs(now)
         )
 
     def merge_archive(self) -> bool:

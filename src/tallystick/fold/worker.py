@@ -40,7 +40,9 @@ from tallystick.keys.key_set import KeySet
 from tallystick.objects.ahead import Ahead
 from tallystick.objects.buckets import Bucket
 from tallystick.objects.importer import Importer
+from tallystick.objects.job import Job
 from tallystick.objects.part import PartCounter
+from tallystick.objects.retention import RunKeeper
 from tallystick.objects.share import Share
 from tallystick.store import Store
 
@@ -110,18 +112,7 @@ class Worker:
             state=state, rules=rules, meterer=meterer, owner=self.owner,
             connection=self._connection, data_folder=folder, clock=clock,
         )  # fmt: skip
-        parts = PartCounter(
-            state=state, inbox=inbox, owner=self.owner, counting=self.counting,
-            clock=clock, rejects_folder=folder / "rejects",
-            opened=lambda url, job: Bucket.open(url, SystemClock(), job.access),
-            ahead=Ahead(self._connection, self._scratch, yielding=not settings.alone),
-            share=Share(folder / "run", settings.import_cores), future_us=settings.future_us,
-        )  # fmt: skip
-        self.importer = Importer(
-            state=state, owner=self.owner, parts=parts, connection=self._connection, clock=clock,
-            data_folder=folder, window_us=settings.window_us,
-            opened=lambda url, job: Bucket.open(url, SystemClock(), job.access),
-        )  # fmt: skip
+        self.importer = self._importer(settings, state, inbox, clock)
         self._chores = (
             Chore("archiving usage reports", lambda: self.reports.step()),
             Chore("recounting", lambda: self.recounts.step()),
@@ -132,6 +123,30 @@ class Worker:
             uniques=self.uniques,
             connection=self._engine(settings, "upkeep", thirds=1), data_folder=folder, clock=clock,
             freshness=freshness, window_us=settings.window_us, busy=self._has_backlog,
+            forget_runs=RunKeeper(state, folder / "rejects", self.owner.confirm).step,
+        )  # fmt: skip
+
+    def _importer(
+        self, settings: WorkerSettings, state: Store, inbox: Inbox, clock: Clock
+    ) -> Importer:
+        """What counts objects; buckets are looked at by real time, whatever the clock says."""
+
+        def opened(url: str, job: Job) -> Bucket:
+            return Bucket.open(url, SystemClock(), job.access)
+
+        folder = settings.data_folder
+        for copy in (folder / "run").glob("object-*"):  # of a worker that was killed
+            copy.unlink(missing_ok=True)
+        parts = PartCounter(
+            state=state, inbox=inbox, owner=self.owner, counting=self.counting, clock=clock,
+            rejects_folder=folder / "rejects", opened=opened,
+            ahead=Ahead(self._connection, self._scratch, yielding=not settings.alone),
+            share=Share(folder / "run", settings.import_cores), future_us=settings.future_us,
+            attempts=self._attempts,
+        )  # fmt: skip
+        return Importer(
+            state=state, owner=self.owner, parts=parts, connection=self._connection, clock=clock,
+            data_folder=folder, window_us=settings.window_us, opened=opened,
         )  # fmt: skip
 
     def step(self) -> bool:

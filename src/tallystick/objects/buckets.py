@@ -21,7 +21,7 @@ from tallystick.errors import BadInput, TallystickError, TryLater
 from tallystick.objects.access import ENVIRONMENT, Access
 from tallystick.objects.cloud import Cloud
 from tallystick.objects.errors import AccessDenied, ObjectError, SourceRefused
-from tallystick.objects.folders import Folder
+from tallystick.objects.folders import Folder, is_data_folder
 from tallystick.objects.formats import format_of
 from tallystick.objects.info import Finding, ObjectInfo, Refused, ignore
 
@@ -90,6 +90,9 @@ class Bucket:
     @classmethod
     def _folder(cls, path: Path, clock: Clock, *, settled_seconds: int) -> Bucket:
         path = path.absolute()
+        real = path.resolve()
+        if any(is_data_folder(each) for each in (real, *real.parents)):
+            raise BadInput("url: lies within the data folder of a server, which holds no objects")
         only = path.name if path.is_file() else None
         root = path.parent if only else path
         folder = Folder(root, clock, only=only, settled_seconds=settled_seconds)
@@ -114,12 +117,15 @@ class Bucket:
         """The folder that it is, None for a bucket of a cloud."""
         return self._store if isinstance(self._store, Folder) else None
 
-    def list(self, refused: Refused = ignore) -> Iterator[ObjectInfo]:
+    def list(self, refused: Refused = ignore, *, is_patient: bool = False) -> Iterator[ObjectInfo]:
         """Every object under the URL, as a stream; ``refused`` is told of names never read.
 
-        Raises ``AccessDenied``, ``BucketNotFound`` or ``BucketUnavailable``, in mid-list too.
+        ``is_patient``: wait at the end for files that changed a moment ago. Raises
+        ``AccessDenied``, ``BucketNotFound`` or ``BucketUnavailable``, in mid-list too.
         """
-        return self._store.entries(refused)
+        yield from self._store.entries(refused)
+        if is_patient and isinstance(self._store, Folder):
+            yield from self._store.settling()
 
     def read(self, info: ObjectInfo, offset: int = 0) -> Iterator[bytes]:
         """The bytes of an object from ``offset`` on, as long as it is the version that was listed.

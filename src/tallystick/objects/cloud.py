@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from tallystick import limits
 from tallystick.clock import from_datetime
-from tallystick.errors import BadInput, OperatorError, TallystickError
+from tallystick.errors import BadInput, TallystickError
 from tallystick.objects.access import Access, with_environment
 from tallystick.objects.errors import (
     AccessDenied,
     BucketNotFound,
     BucketUnavailable,
     DamagedObject,
+    MissingExtra,
     ObjectChanged,
     ObjectGone,
     ObjectRefused,
@@ -325,9 +326,7 @@ def _stores() -> _Stores:
     try:
         from obstore import store
     except ImportError:
-        raise OperatorError(
-            "reading buckets needs the package obstore: install tallystick[objects]"
-        ) from None
+        raise MissingExtra("s3:// and gs:// need the package obstore") from None
     return _Stores(store.S3Store, store.GCSStore)
 
 

@@ -20,9 +20,13 @@ from tallystick import limits
 from tallystick.archive.relation import quoted
 from tallystick.objects.cutting import START, pieces
 from tallystick.objects.errors import DamagedObject
+from tallystick.objects.plain import gathered
 from tallystick.objects.records import DIMENSIONS, Columns, Problem
 from tallystick.objects.sent import Sent
 from tallystick.objects.tables import Layout, layout_of, read_row
+
+# Cells are as large as records may be, whichever reader reads them.
+csv.field_size_limit(2 * limits.EVENT_BYTES_MAX)
 
 CLOSER_ROWS: Final = 64
 """So many records or fewer are read one by one."""
@@ -82,8 +86,8 @@ class RowReader:
         )  # fmt: skip
         try:
             found, _ = sent.add_read(select, first)
-        except (duckdb.InvalidInputException, duckdb.ConversionException):
-            return False
+        except (duckdb.InvalidInputException, duckdb.ConversionException, UnicodeDecodeError):
+            return False  # the last where the engine's own message cuts a character in two
         if found == rows:
             return True
         sent.take_back(first)
@@ -91,11 +95,13 @@ class RowReader:
 
     def _closer(self, sent: Sent, record: bytes) -> dict[str, Any] | list[Problem]:
         try:
-            cells = next(csv.reader(io.StringIO(record.decode(), newline=""), strict=True))
+            cells, *more = csv.reader(io.StringIO(record.decode(), newline=""), strict=True)
         except UnicodeDecodeError as error:
             return [Problem("", f"is not valid UTF-8 at byte {error.start}")]
-        except (csv.Error, StopIteration) as error:
+        except (csv.Error, ValueError) as error:
             return [Problem("", f"is no CSV: {error}")]
+        if more:
+            return [Problem("", "has a carriage return outside of quotes and not at its end")]
         if len(cells) != self._width:
             return [Problem("", f"has {len(cells)} columns, the header has {self._width}")]
         return read_row(_texts(self.layout, cells), sent.rules)
@@ -112,13 +118,19 @@ def header_of(stream: Any) -> bytes:
 
 
 def record_edges(data: bytes, *, quoted: bool) -> NDArray[np.int64]:
-    """Where records begin, and where the last one ends; of CSV those outside quotes count."""
+    """Where records begin, and where the last one ends; of CSV those outside quotes count.
+
+    The last one of an object ends with it, though a quote may be open.
+    """
     content = np.frombuffer(data, np.uint8)
     feeds = np.flatnonzero(content == 0x0A)
     quotes = np.flatnonzero(content == 0x22) if quoted else feeds[:0]
     if len(quotes):
         feeds = feeds[np.searchsorted(quotes, feeds) % 2 == 0]
-    return np.concatenate(([0], feeds + 1)).astype(np.int64)
+    ends = feeds + 1
+    if len(data) and (not len(ends) or ends[-1] != len(data)):
+        ends = np.append(ends, len(data))
+    return np.concatenate(([0], ends)).astype(np.int64)
 
 
 def _values(layout: Layout) -> str:
@@ -147,8 +159,7 @@ def _dimensions(layout: Layout) -> str:
         f"|| CAST(to_json(c{column}) AS VARCHAR)"
         for name, column in layout.flattened
     ]
-    inner = f"CASE WHEN {nested} = '{{}}' THEN NULL ELSE {nested}[2:-2] END"
-    return f"'{{' || concat_ws(',', {inner}, {', '.join(members)}) || '}}'"
+    return gathered(nested, members)
 
 
 def _texts(layout: Layout, cells: Sequence[str]) -> tuple[str | None, ...]:
@@ -162,7 +173,8 @@ def _texts(layout: Layout, cells: Sequence[str]) -> tuple[str | None, ...]:
     dimensions = cell(DIMENSIONS)
     if named:
         inner = json.dumps(named, ensure_ascii=False)[1:-1]
-        outer = (dimensions or "{}").strip()[1:-1]
+        outer = dimensions or "{}"
+        outer = outer[1:-1] if outer.startswith("{") and outer.endswith("}") else outer
         dimensions = "{" + ", ".join(part for part in (outer, inner) if part) + "}"
     whole = ("customerId", "resourceId", "eventName", "idempotencyKey", "timestamp")
     return (*(cell(field) for field in whole), dimensions)

@@ -67,9 +67,10 @@ def pieces(
     """
     cutter = _Cutter(place, quoted=kind == "csv")
     for block in _blocks(stream, _block_bytes(bytes_max)):
-        piece = cutter.cut(block)
-        if piece is not None:
-            yield piece
+        for part in _sparse(block):
+            piece = cutter.cut(part)
+            if piece is not None:
+                yield piece
     last = cutter.end()
     if last is not None:
         yield last
@@ -96,6 +97,16 @@ def _blocks(stream: Iterable[bytes], size: int) -> Iterator[bytes]:
                 gathered, missing = [], size
     if gathered:
         yield b"".join(gathered)
+
+
+def _sparse(block: bytes) -> Iterator[bytes]:
+    """The same bytes in parts of few enough lines: of each, eight bytes and more are kept."""
+    if block.count(b"\n") <= limits.OBJECT_PIECE_LINES_MAX:
+        yield block
+        return
+    middle = len(block) // 2
+    yield from _sparse(block[:middle])
+    yield from _sparse(block[middle:])
 
 
 class _Cutter:

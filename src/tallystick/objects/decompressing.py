@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tallystick import limits
-from tallystick.errors import OperatorError
-from tallystick.objects.errors import DamagedObject
+from tallystick.objects.errors import DamagedObject, MissingExtra
 from tallystick.objects.formats import Compression
 
 if TYPE_CHECKING:
@@ -141,9 +140,7 @@ class _Zstd:
         try:
             import zstandard
         except ImportError:
-            raise OperatorError(
-                "reading .zst needs the package zstandard: install tallystick[objects]"
-            ) from None
+            raise MissingExtra("a .zst needs the package zstandard") from None
         self._context = zstandard.ZstdDecompressor(max_window_size=limits.OBJECT_WINDOW_BYTES_MAX)
         self._frame: ZstdDecompressionObj | None = None
 

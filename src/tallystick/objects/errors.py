@@ -6,7 +6,8 @@
     ├── RequestError
     │   └── SourceRefused         a person changes the source or its permissions; others go on
     │       ├── AccessDenied      the credentials are missing, wrong, revoked, or may not do this
-    │       └── BucketNotFound    nothing is where the URL points
+    │       ├── BucketNotFound    nothing is where the URL points
+    │       └── MissingExtra      a package is to be installed where the server runs
     ├── TryLater
     │   └── BucketUnavailable     go on later, from the same place: throttled, failing, absent
     └── ObjectError               about one object; the others go on
@@ -49,6 +50,18 @@ class BucketNotFound(SourceRefused):
     """No bucket or folder is where the URL points."""
 
     default_code = "BucketNotFound"
+
+
+class MissingExtra(SourceRefused):
+    """A package that reading this needs is not installed; ``message`` names the extra that has it.
+
+    About one source, not the server: whoever reads no buckets goes on without it.
+    """
+
+    default_code = "ExtraNotInstalled"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}, which is not installed here: pip install 'tallystick[objects]'")
 
 
 class BucketUnavailable(TryLater):

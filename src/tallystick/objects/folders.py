@@ -10,11 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from tallystick import limits
 from tallystick.clock import SECOND, Clock, Instant
 from tallystick.objects.errors import (
     AccessDenied,
@@ -27,6 +29,9 @@ from tallystick.objects.errors import (
 from tallystick.objects.info import ObjectInfo, Refused
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DATA_FOLDER: Final = ("state.db", "owner.lock")
+_SETTLING_POLL_SECONDS: Final = 0.1
+_SETTLING_SLACK_SECONDS: Final = 0.5
 # Opened without waiting, so that a pipe of that name does not hang who reads it.
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -44,6 +49,7 @@ class Folder:
         self._only = only
         self._clock = clock
         self._settled = settled_seconds * SECOND
+        self._unsettled: list[str] = []
 
     def entries(self, refused: Refused) -> Iterator[ObjectInfo]:
         """Every settled file below, in no order; ``refused`` is told of links and odd names."""
@@ -51,6 +57,7 @@ class Folder:
             with self._opened(self._only) as descriptor:
                 yield _info(self._only, os.fstat(descriptor))
             return
+        self._unsettled = []
         with self._meaning(""):
             waiting = [os.scandir(self.root)]
         try:
@@ -81,6 +88,25 @@ class Folder:
                     status = entry.stat(follow_symlinks=False)
                     if _changed_at(status) <= settled_before:
                         yield _info(key, status)
+                    elif len(self._unsettled) < limits.OBJECTS_SETTLING_MAX:
+                        self._unsettled.append(key)
+
+    def settling(self) -> Iterator[ObjectInfo]:
+        """What the last list passed over because it had changed a moment before: each as soon as it
+        has settled, or never when it goes on changing. Waits for as long as settling takes."""
+        keys, self._unsettled = self._unsettled, []
+        until = time.monotonic() + self._settled / SECOND + _SETTLING_SLACK_SECONDS
+        while keys and time.monotonic() < until:
+            time.sleep(_SETTLING_POLL_SECONDS)
+            settled_before, left = self._clock.now() - self._settled, []
+            for key in keys:
+                with suppress(ObjectGone, ObjectRefused), self._opened(key) as descriptor:
+                    status = os.fstat(descriptor)
+                    if _changed_at(status) <= settled_before:
+                        yield _info(key, status)
+                    else:
+                        left.append(key)
+            keys = left
 
     def _descend(
         self,
@@ -89,6 +115,9 @@ class Folder:
         waiting: list[os._ScandirIterator[str]],
         refused: Refused,
     ) -> None:
+        if is_data_folder(Path(entry.path)):
+            refused(key, "it is the data folder of a server")
+            return
         try:
             waiting.append(os.scandir(entry.path))
         except PermissionError:
@@ -207,6 +236,14 @@ class Folder:
                 " new name"
             )
         return BucketNotFound(f"there is no folder {self.root}: create it, or correct the path")
+
+
+def is_data_folder(path: Path) -> bool:
+    """Whether a server keeps its data there: of every environment, and no object of any."""
+    try:
+        return all((path / name).is_file() for name in _DATA_FOLDER)
+    except OSError:
+        return False
 
 
 def _replaced(old: int, new: int) -> int:

@@ -23,13 +23,12 @@ from typing import Final
 import duckdb
 
 from tallystick import ids, limits
-from tallystick.clock import Clock
-from tallystick.errors import TryLater
+from tallystick.clock import Clock, Instant
+from tallystick.errors import OperatorError, RequestError, TryLater
 from tallystick.failpoints import reach
 from tallystick.fold.owner import Owner
 from tallystick.objects import ledger, sources
 from tallystick.objects.buckets import Bucket
-from tallystick.objects.errors import SourceRefused
 from tallystick.objects.feed import Ended, Feed
 from tallystick.objects.formats import format_of
 from tallystick.objects.info import ObjectInfo
@@ -44,7 +43,10 @@ log = logging.getLogger("tallystick.objects")
 _LISTED_TOGETHER: Final = 200
 """Objects that one transaction takes up."""
 
-_Listed = tuple[Job, Bucket, list[ObjectInfo]]
+_UNREAD: Final = "its name has no ending that is read"
+
+_Listed = tuple[Job, Bucket, list[ObjectInfo], list[tuple[str, str]]]
+"""Some objects of a place, and names that are refused with the reasons."""
 
 Opened = Callable[[str, Job], Bucket]
 """Opens the bucket of a URL with a job's credentials."""
@@ -114,7 +116,7 @@ class Importer:
         with self._state.writing() as transaction:
             self._owner.confirm(transaction)
             for source in due:
-                if ledger.waiting_run(transaction, source.id) is None:
+                if ledger.open_run(transaction, source.id) is None:
                     run = ids.new_id()
                     ledger.add_run(
                         transaction, run, source.environment, source.id, "", "schedule", now
@@ -131,7 +133,8 @@ class Importer:
         try:
             jobs = self._jobs_of(run)
             places = [(job, self._opened(job.url, job)) for job in jobs]
-        except (SourceRefused, ValueError) as error:
+        except (RequestError, OperatorError, ValueError) as error:
+            # What no later try would change; others wait behind it.
             self._end(run, "failed", str(error))
             return None
         if run.started_at is None:
@@ -154,17 +157,19 @@ class Importer:
     def _list(self, serving: _Serving) -> bool:
         """Take up the next of what is listed."""
         if serving.listing is None:
-            serving.listing = Feed("object-list", serving.listed)
+            self._begin_listing(serving)
+            assert serving.listing is not None
         result = serving.listing.take()
         if result is None:
             return False
         if isinstance(result, Ended):
             serving.listing = None
             return self._listed(serving, result.error)
-        job, bucket, infos = result
+        job, bucket, infos, refused = result
         wanted = [each for each in infos if job.wants(each.key)]
         readable = [each for each in wanted if format_of(each.key) is not None]
-        others = [each for each in wanted if format_of(each.key) is None]
+        others = [(each, _UNREAD) for each in wanted if format_of(each.key) is None]
+        others += [(_nameless(key), reason) for key, reason in refused if job.wants(key)]
         forgotten_before = self._clock.now() - self._window_us
         with self._state.writing() as transaction:
             self._owner.confirm(transaction)
@@ -172,8 +177,20 @@ class Importer:
             self._ignore(transaction, serving, bucket, others)
         return True
 
+    def _begin_listing(self, serving: _Serving) -> None:
+        """From the start, whatever of it was taken up before."""
+        with self._state.writing() as transaction:
+            self._owner.confirm(transaction)
+            transaction.run(ledger.BEGIN_LISTING, serving.run.seq)
+        serving.ignored = 0
+        serving.listing = Feed("object-list", serving.listed)
+
     def _ignore(
-        self, transaction: Transaction, serving: _Serving, bucket: Bucket, others: list[ObjectInfo]
+        self,
+        transaction: Transaction,
+        serving: _Serving,
+        bucket: Bucket,
+        others: list[tuple[ObjectInfo, str]],
     ) -> None:
         """Show what is left alone: a bounded number by name, all of them as a number."""
         if not others:
@@ -181,9 +198,7 @@ class Importer:
         room = max(0, limits.RUN_IGNORED_SHOWN_MAX - serving.ignored)
         serving.ignored += len(others)
         transaction.run(ledger.IGNORE, len(others), serving.run.seq)
-        reason = "its name has no ending that is read"
-        shown = [(each, reason) for each in others[:room]]
-        ledger.ignore(transaction, serving.run, bucket.url, shown)
+        ledger.ignore(transaction, serving.run, bucket.url, others[:room])
 
     def _listed(self, serving: _Serving, error: Exception | None) -> bool:
         if isinstance(error, TryLater) and serving.tries < limits.OBJECT_TRIES_MAX:
@@ -222,19 +237,27 @@ class Importer:
         return went_on
 
     def _finish(self, serving: _Serving) -> None:
+        run = serving.run
         with self._state.reading() as transaction:
-            waiting, rejected, _ = ledger.outcome(transaction, serving.run)
-        reason = None
-        if waiting:
-            reason = f"{waiting} objects wait for a person"
-        elif rejected:
-            reason = f"{rejected} records were refused"
-        self._end(serving.run, "partial" if waiting or rejected else "succeeded", reason)
+            found = ledger.outcome(transaction, run)
+        told = [
+            (found.refused, "objects that wait for a person"),
+            (found.waiting, "objects that wait for the next run, for they could not be had"),
+            (run.rejected, "records that were refused"),
+            (found.gone, "objects that were changed or removed while they were read"),
+        ]
+        reason = "; ".join(f"{what}: {number}" for number, what in told if number) or None
+        is_partial = found.refused or found.waiting or run.rejected
+        self._end(run, "partial" if is_partial else "succeeded", reason)
 
     def _end(self, run: Run, state: str, reason: str | None) -> None:
         with self._state.writing() as transaction:
             self._owner.confirm(transaction)
-            transaction.run(ledger.END_RUN, state, reason, self._clock.now(), run.seq)
+            now = self._clock.now()
+            ledger.end_run(transaction, run, state, reason, now)
+            if run.source is None:
+                told = f"its import ended before it was read: {reason}"
+                transaction.run(ledger.ABANDON, told, now, run.seq, run.scope)
         if state in ("failed", "stopped"):
             log.warning("run %s %s: %s", run.id, state, reason)
         self._let_go()
@@ -243,6 +266,7 @@ class Importer:
         if self._serving is not None:
             self._serving.give_up()
             self._serving = None
+        self._parts.free_turn()
 
 
 class _Serving:
@@ -253,15 +277,20 @@ class _Serving:
         self.places = places
         self.listing: Feed[_Listed] | None = None
         self.reader: ObjectReader | None = None
-        self.ignored = run.ignored
+        self.ignored = 0
         self.tries = 0
 
     def listed(self) -> Iterator[_Listed]:
         """Everything in the places of the run, some at a time."""
         for job, bucket in self.places:
-            infos = bucket.list()
-            while some := list(islice(infos, _LISTED_TOGETHER)):
-                yield job, bucket, some
+            # What settled already comes before what is waited for.
+            refused: list[tuple[str, str]] = []
+            infos = bucket.list(
+                lambda *told, refused=refused: refused.append(told), is_patient=True
+            )
+            while (some := list(islice(infos, _LISTED_TOGETHER))) or refused:
+                yield job, bucket, some, refused.copy()
+                refused.clear()
 
     def place_of(self, url: str) -> tuple[Job, Bucket]:
         """The place that an object is in."""
@@ -273,6 +302,11 @@ class _Serving:
             self.listing.give_up()
         if self.reader is not None:
             self.reader.give_up()
+
+
+def _nameless(key: str) -> ObjectInfo:
+    """A name that leads to nothing that is read."""
+    return ObjectInfo(key, "", 0, Instant(0))
 
 
 def _sentence(error: Exception) -> str:

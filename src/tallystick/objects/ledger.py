@@ -1,33 +1,41 @@
 """What is known of sources, runs and objects: rows, and what may become of them.
 
-Owns: the tables ``object_runs`` and ``objects``. A source is where objects come from; a run lists a
-source (or what an import names) and reads what is new; an object is one version of one file, and
-where reading it stands. That row moves in the transaction that counts what was read, so a crash
-repeats nothing and loses nothing.
+Owns: the tables ``object_runs``, ``objects`` and ``object_totals``. A source is where objects come
+from; a run lists a source (or what an import names) and reads what is new; an object is one version
+of one file, and where reading it stands. That row moves in the transaction that counts what was
+read, so a crash repeats nothing and loses nothing.
 
 States of a run: ``queued``, ``running``, then ``succeeded``, ``partial`` (a record or an object
 was refused), ``failed`` (nothing could be listed) or ``stopped`` (somebody paused or removed its
 source).
 
-States of an object: ``queued``, ``reading``, then ``done``; ``failed`` (it cannot be read),
-``stopped`` (too many of its records are bad) and ``review`` (what came of it earlier may be older
-than keys are remembered) wait for a person; ``ignored`` is not named like anything that is read.
+States of an object: ``queued``, ``reading``, then ``done``; ``waiting`` (its bucket cannot be had:
+the next run goes on with it); ``gone`` (it was changed or removed while it was read: a new version
+is another object); ``failed`` (it cannot be read), ``stopped`` (too many of its records are bad)
+and ``review`` (what came of it earlier may be older than keys are remembered) wait for a person;
+``ignored`` is not named like anything that is read, or leads elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
+from urllib.parse import quote
 
 import msgspec
 
+from tallystick import limits
 from tallystick.clock import Instant
 from tallystick.objects.cutting import Place
 from tallystick.objects.info import ObjectInfo
 from tallystick.store import Row, Transaction
 
-OPEN_STATES: Final = ("queued", "reading")
+ENDED_STATES: Final = ("succeeded", "partial", "failed", "stopped")
+OTHER_REASONS: Final = "other reasons"
+_PARTS: Final = 16
+"""Into how many parts the records are cut that were being counted when a process ended."""
 
 ADD_RUN: Final = """
 INSERT INTO object_runs (id, environment, source, request, cause, state, queued_at)
@@ -36,7 +44,7 @@ VALUES (?, ?, ?, ?, ?, 'queued', ?)
 
 _RUN_COLUMNS: Final = """
     seq, id, environment, source, request, cause, state, reason, queued_at, started_at, ended_at,
-    listed, ignored, counted, duplicates, rejected, bytes
+    listed, ignored, counted, duplicates, rejected, bytes, reasons
 """
 
 # The run that is served: the one that began, else the one that waits for the longest.
@@ -50,16 +58,26 @@ FIND_RUN: Final = f"SELECT {_RUN_COLUMNS} FROM object_runs WHERE id = ?"
 RUNS_OF: Final = f"""
 SELECT {_RUN_COLUMNS} FROM object_runs WHERE source = ? AND seq < ? ORDER BY seq DESC LIMIT ?
 """
+RUNS_SINCE: Final = f"""
+SELECT {_RUN_COLUMNS} FROM object_runs WHERE source = ? AND seq > ? ORDER BY seq LIMIT ?
+"""
 
-WAITING_RUN: Final = """
+# The run of a source that has not ended; and one that has not begun, whose list is yet to be made.
+OPEN_RUN: Final = """
 SELECT id FROM object_runs WHERE source = ? AND ended_at IS NULL ORDER BY seq LIMIT 1
+"""
+WAITING_RUN: Final = """
+SELECT id FROM object_runs WHERE source = ? AND state = 'queued' ORDER BY seq LIMIT 1
 """
 
 START_RUN: Final = "UPDATE object_runs SET state = 'running', started_at = ? WHERE seq = ?"
+BEGIN_LISTING: Final = "UPDATE object_runs SET listed = 0, ignored = 0 WHERE seq = ?"
 LISTED: Final = "UPDATE object_runs SET listed = 1 WHERE seq = ?"
 IGNORE: Final = "UPDATE object_runs SET ignored = ignored + ? WHERE seq = ?"
+# What an import was asked may hold secrets, and nobody needs it any more.
 END_RUN: Final = """
-UPDATE object_runs SET state = ?, reason = ?, ended_at = ? WHERE seq = ? AND ended_at IS NULL
+UPDATE object_runs SET state = ?, reason = ?, ended_at = ?, request = ''
+WHERE seq = ? AND ended_at IS NULL
 """
 
 ADD_TO_RUN: Final = """
@@ -68,15 +86,47 @@ UPDATE object_runs SET counted = counted + ?, duplicates = duplicates + ?,
 WHERE seq = ?
 """
 
+REASONS: Final = "SELECT reasons FROM object_runs WHERE seq = ?"
+SET_REASONS: Final = "UPDATE object_runs SET reasons = ? WHERE seq = ?"
+
+ADD_TO_ALL: Final = """
+INSERT INTO object_totals (environment, counted, duplicates, rejected, bytes)
+VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (environment) DO UPDATE SET
+    counted = object_totals.counted + excluded.counted,
+    duplicates = object_totals.duplicates + excluded.duplicates,
+    rejected = object_totals.rejected + excluded.rejected,
+    bytes = object_totals.bytes + excluded.bytes
+"""
+
+ADD_ENDED: Final = """
+INSERT INTO object_totals (environment, succeeded, partial, failed, stopped)
+VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (environment) DO UPDATE SET
+    succeeded = object_totals.succeeded + excluded.succeeded,
+    partial = object_totals.partial + excluded.partial,
+    failed = object_totals.failed + excluded.failed,
+    stopped = object_totals.stopped + excluded.stopped
+"""
+
 ADD_OBJECT: Final = """
 INSERT INTO objects (scope, environment, url, key, version, size, modified_at, state, reason, run)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (scope, url, key, version) DO NOTHING
 """
 
+# A name that is left alone is shown by the newest run that met it.
+SHOW_IGNORED: Final = """
+INSERT INTO objects (scope, environment, url, key, version, size, modified_at, state, reason, run)
+VALUES (?, ?, ?, ?, ?, ?, ?, 'ignored', ?, ?)
+ON CONFLICT (scope, url, key, version) DO UPDATE SET run = excluded.run
+WHERE objects.state = 'ignored'
+"""
+
 _OBJECT_COLUMNS: Final = """
     id, scope, environment, url, key, version, size, modified_at, state, reason, byte, line, skip,
-    records, counted, duplicates, rejected, attempts, run, ended_at
+    records, counted, duplicates, rejected, attempts, run, ended_at, began_at, trying, suspects,
+    together
 """
 
 NEXT_OBJECT: Final = f"""
@@ -97,36 +147,58 @@ SELECT key, version, state, ended_at, run FROM objects WHERE scope = ? AND url =
 # forgotten.
 SAME_BYTES: Final = """
 SELECT key FROM objects
-WHERE environment = ? AND version = ? AND size = ? AND records > 0 AND ended_at < ? LIMIT 1
+WHERE environment = ? AND version = ? AND size = ? AND began_at < ? LIMIT 1
 """
 
 # An earlier version of an object, whichever source met it, that was read so long ago.
 LONG_AGO: Final = """
 SELECT version FROM objects
-WHERE environment = ? AND url = ? AND key = ? AND records > 0 AND ended_at < ? LIMIT 1
+WHERE environment = ? AND url = ? AND key = ? AND began_at < ? LIMIT 1
 """
 
 MOVE_OBJECT: Final = """
 UPDATE objects SET state = 'reading', byte = ?, line = ?, skip = ?, records = records + ?,
                    counted = counted + ?, duplicates = duplicates + ?, rejected = rejected + ?,
-                   attempts = 0
+                   attempts = 0, began_at = coalesce(began_at, ?)
 WHERE id = ?
 """
 
-ATTEMPT: Final = "UPDATE objects SET state = 'reading', attempts = attempts + 1 WHERE id = ?"
+# The next part is about to be counted. A part of the same size is the same part: they begin where
+# reading stands, and that has not moved.
+ATTEMPT: Final = """
+UPDATE objects SET state = 'reading', trying = ?, suspects = ?, together = ?,
+                   attempts = CASE WHEN trying = ? THEN attempts + 1 ELSE 1 END
+WHERE id = ?
+"""
+
+# It failed and returned: it did not end the process.
+RETURNED: Final = "UPDATE objects SET attempts = 0 WHERE id = ?"
 END_OBJECT: Final = "UPDATE objects SET state = ?, reason = ?, ended_at = ? WHERE id = ?"
 RETRY_OBJECT: Final = """
 UPDATE objects SET state = 'queued', reason = NULL, ended_at = NULL, byte = 0, line = 1, skip = 0,
-                   attempts = 0, run = ?
+                   records = 0, counted = 0, duplicates = 0, rejected = 0,
+                   rejected_before = rejected_before + rejected, attempts = 0, suspects = 0, run = ?
 WHERE id = ?
 """
 TAKE_OVER: Final = """
-UPDATE objects SET run = ? WHERE scope = ? AND state IN ('queued', 'reading')
+UPDATE objects SET run = ?, state = CASE WHEN state = 'waiting' THEN 'queued' ELSE state END
+WHERE scope = ? AND state IN ('queued', 'reading', 'waiting')
+"""
+
+# What nobody will go on with: the run that met it ended, and no other follows.
+ABANDON: Final = """
+UPDATE objects SET state = 'failed', reason = ?, ended_at = ?
+WHERE run = ? AND scope = ? AND state IN ('queued', 'reading')
+"""
+
+# Versions of one object that were gone before a run had read them.
+GONE: Final = """
+SELECT count(*) FROM objects WHERE run = ? AND url = ? AND key = ? AND state = 'gone'
 """
 
 OUTCOME: Final = """
-SELECT coalesce(sum(state IN ('failed', 'stopped', 'review')), 0), coalesce(sum(rejected), 0),
-       count(*)
+SELECT coalesce(sum(state IN ('failed', 'stopped', 'review')), 0),
+       coalesce(sum(state = 'waiting'), 0), coalesce(sum(state = 'gone'), 0)
 FROM objects WHERE run = ?
 """
 
@@ -160,6 +232,7 @@ class Run:
     duplicates: int
     rejected: int
     bytes: int
+    reasons: str
 
     @property
     def scope(self) -> str:
@@ -169,6 +242,11 @@ class Run:
     def asked(self) -> dict[str, Any]:
         """What an import names."""
         return cast("dict[str, Any]", msgspec.json.decode(self.request)) if self.request else {}
+
+    def reasons_told(self) -> dict[str, int]:
+        """How many records were refused for what, the most frequent first."""
+        found = msgspec.json.decode(self.reasons, type=dict[str, int])
+        return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +274,17 @@ class StoredObject:
     attempts: int
     run: int
     ended_at: int | None
+    began_at: int | None = None
+    trying: int = 0
+    suspects: int = 0
+    together: int = 0
+
+    @property
+    def isolation(self) -> Isolation:
+        """How carefully it is read on: a sixteenth of what a process was counting when it ended."""
+        if self.attempts:
+            return Isolation(self.records + self.trying, max(1, self.trying // _PARTS))
+        return Isolation(self.suspects, self.together)
 
     @property
     def info(self) -> ObjectInfo:
@@ -210,7 +299,15 @@ class StoredObject:
     @property
     def source_name(self) -> str:
         """What the archive says about where an event came from."""
-        return f"{self.url}/{self.key}" if self.key else self.url
+        is_alone = self.url.rpartition("/")[2] in (self.key, quote(self.key))
+        return self.url if is_alone else f"{self.url}/{self.key}"
+
+
+class Isolation(NamedTuple):
+    """Until so many records of an object are done, at most ``together`` are counted at once."""
+
+    until: int
+    together: int
 
 
 class Progress(NamedTuple):
@@ -223,6 +320,16 @@ class Progress(NamedTuple):
     duplicates: int
     rejected: int
     bytes: int
+    reasons: Mapping[str, int] = MappingProxyType({})
+    """How many records were refused for what."""
+
+
+class Outcome(NamedTuple):
+    """Objects of a run that wait for a person, for their bucket, and that were gone."""
+
+    refused: int
+    waiting: int
+    gone: int
 
 
 def add_run(
@@ -255,9 +362,20 @@ def runs_of(transaction: Transaction, source: str, before: int, most: int) -> li
     return [_run(row) for row in transaction.all(RUNS_OF, source, before, most)]
 
 
+def runs_since(transaction: Transaction, source: str, after: int, most: int) -> list[Run]:
+    """The runs of a source after a number, the oldest first."""
+    return [_run(row) for row in transaction.all(RUNS_SINCE, source, after, most)]
+
+
 def waiting_run(transaction: Transaction, source: str) -> str | None:
-    """The run of a source that has not ended, if there is one."""
+    """The run of a source that has not begun, if there is one: what is there now, it will find."""
     row = transaction.one(WAITING_RUN, source)
+    return None if row is None else str(row[0])
+
+
+def open_run(transaction: Transaction, source: str) -> str | None:
+    """The run of a source that has not ended, if there is one."""
+    row = transaction.one(OPEN_RUN, source)
     return None if row is None else str(row[0])
 
 
@@ -278,12 +396,31 @@ def objects_of(transaction: Transaction, run: Run, most: int) -> list[StoredObje
     return [_object(row) for row in transaction.all(OBJECTS_OF_RUN, run.seq, most)]
 
 
-def advance(transaction: Transaction, found: StoredObject, run: Run, done: Progress) -> None:
+def begin_part(transaction: Transaction, found: StoredObject, records: int) -> None:
+    """Note that the next part, of so many records, is about to be counted."""
+    transaction.run(ATTEMPT, records, *found.isolation, records, found.id)
+
+
+def advance(
+    transaction: Transaction, found: StoredObject, run: Run, done: Progress, now: Instant
+) -> None:
     """Note what a step read of an object; in the transaction that counts it."""
     counts = (done.counted, done.duplicates, done.rejected)
-    transaction.run(MOVE_OBJECT, *done.place, done.skip, done.records, *counts, found.id)
+    transaction.run(MOVE_OBJECT, *done.place, done.skip, done.records, *counts, now, found.id)
     transaction.run(ADD_TO_RUN, *counts, done.bytes, run.seq)
     transaction.run(ADD_TOTALS, found.environment, done.records, done.rejected)
+    transaction.run(ADD_TO_ALL, found.environment, *counts, done.bytes)
+    if done.reasons:
+        _add_reasons(transaction, run, done.reasons)
+
+
+def end_run(
+    transaction: Transaction, run: Run, state: str, reason: str | None, now: Instant
+) -> None:
+    """A run has come to its end: succeeded, partial, failed or stopped."""
+    if transaction.run(END_RUN, state, reason, now, run.seq):
+        ended = [int(state == each) for each in ENDED_STATES]
+        transaction.run(ADD_ENDED, run.environment, *ended)
 
 
 def end_object(
@@ -321,16 +458,23 @@ def ignore(
     """Show names that are left alone, and why."""
     for info, reason in listed:
         transaction.run(
-            ADD_OBJECT, run.scope, run.environment, url, info.key, info.version, info.size,
-            info.modified_at, "ignored", reason, run.seq,
+            SHOW_IGNORED, run.scope, run.environment, url, info.key, info.version, info.size,
+            info.modified_at, reason, run.seq,
         )  # fmt: skip
 
 
-def outcome(transaction: Transaction, run: Run) -> tuple[int, int, int]:
-    """Of a run: objects that wait for a person, records refused, objects met."""
+def outcome(transaction: Transaction, run: Run) -> Outcome:
+    """What became of the objects of a run."""
     row = transaction.one(OUTCOME, run.seq)
     assert row is not None
-    return cast("tuple[int, int, int]", row)
+    return Outcome(*cast("tuple[int, int, int]", row))
+
+
+def gone_versions(transaction: Transaction, run: Run, found: StoredObject) -> int:
+    """How many versions of an object were gone before the run had read them."""
+    row = transaction.one(GONE, run.seq, found.url, found.key)
+    assert row is not None
+    return cast("int", row[0])
 
 
 def _first_state(
@@ -350,6 +494,18 @@ def _first_state(
             "would be counted twice"
         )
     return "queued", None
+
+
+def _add_reasons(transaction: Transaction, run: Run, more: Mapping[str, int]) -> None:
+    """Add to a run's reasons, so many different ones at most."""
+    row = transaction.one(REASONS, run.seq)
+    assert row is not None
+    known = msgspec.json.decode(cast("str", row[0]), type=dict[str, int])
+    for reason, count in more.items():
+        has_room = reason in known or len(known) < limits.RUN_REASONS_MAX
+        name = reason if has_room else OTHER_REASONS
+        known[name] = known.get(name, 0) + count
+    transaction.run(SET_REASONS, msgspec.json.encode(known).decode(), run.seq)
 
 
 def _run(row: Row) -> Run:

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from tallystick import limits
 from tallystick.archive.relation import quoted
+from tallystick.ingest.strict import problem_of_text
 from tallystick.objects.csv_rows import record_edges
+from tallystick.objects.plain import gathered
 from tallystick.objects.records import DIMENSIONS, FIELDS, FLATTENED, Problem, read_line
 from tallystick.objects.sent import Sent
 
@@ -66,11 +68,13 @@ class LineReader:
         self._meet(first, sent)
 
     def _meet(self, line: Any, sent: Sent) -> None:
-        if isinstance(line, dict):
-            columns = sent.rules.columns
-            for name in line:
-                if columns.ours(name).startswith(FLATTENED) and name not in self._flattened:
-                    self._flattened.append(name)
+        if not isinstance(line, dict):
+            return
+        columns = sent.rules.columns
+        for name in line:
+            is_new = columns.ours(name).startswith(FLATTENED) and name not in self._flattened
+            if is_new and problem_of_text(name) is None:  # else no statement can name it
+                self._flattened.append(name)
 
     def _take(self, sent: Sent, lines: _Lines, first: int, last: int) -> None:
         if self._load(sent, lines.between(first, last), first):
@@ -99,8 +103,8 @@ class LineReader:
         sent.file.write_bytes(data)
         try:
             rows, colons = sent.add_read(self._select(sent), first)
-        except (duckdb.InvalidInputException, duckdb.ConversionException):
-            return False
+        except (duckdb.InvalidInputException, duckdb.ConversionException, UnicodeDecodeError):
+            return False  # the last where the engine's own message cuts a character in two
         if _accounted_for(sent, data, first, rows, colons):
             return True
         sent.take_back(first)
@@ -205,6 +209,4 @@ def _gathered(nested: str, flattened: list[str], sent: Sent) -> str:
         name = sent.rules.columns.ours(theirs).removeprefix(FLATTENED)
         key = quoted(json.dumps(name, ensure_ascii=False) + ":")
         members.append(f"{key} || CAST(c{number} AS VARCHAR)")
-    inner = f"CASE WHEN {nested} = '{{}}' THEN NULL ELSE {nested}[2:-2] END"
-    text = f"'{{' || concat_ws(',', {inner}, {', '.join(members)}) || '}}'"
-    return f"CASE WHEN coalesce({nested}, {', '.join(members)}) IS NOT NULL THEN {text} END"
+    return gathered(nested, members)

@@ -16,7 +16,7 @@ import duckdb
 
 from tallystick.archive.relation import quoted
 from tallystick.objects.errors import DamagedObject
-from tallystick.objects.plain import FINE_NUMBER
+from tallystick.objects.plain import FINE_NUMBER, gathered
 from tallystick.objects.records import DIMENSIONS, Columns
 from tallystick.objects.sent import Sent
 from tallystick.objects.tables import Layout, layout_of, read_row
@@ -121,8 +121,7 @@ class ParquetReader:
         if not members:
             return nested
         self._made = nested == _NONE and len(set(self._names)) == len(self._names)
-        outer = f"CASE WHEN {nested} = '{{}}' THEN NULL ELSE {nested}[2:-2] END"
-        return f"'{{' || concat_ws(',', {outer}, {', '.join(members)}) || '}}'"
+        return gathered(nested, members)
 
     def _of_struct(self, column: _Column) -> list[str]:
         described = self._connection.execute(
@@ -190,7 +189,7 @@ def _scalar(column: _Column, value: str) -> str:
 
 
 def _real(value: str) -> str:
-    """A whole number as its digits, others as a double prints them; NaN and the like are NULL."""
+    """A whole number as its digits, others as a double prints them; no number at all is missing."""
     double = f"CAST({value} AS DOUBLE)"
     return (
         f"CASE WHEN NOT isfinite({double}) THEN NULL "

@@ -6,11 +6,12 @@ too strict and never too lax. A test holds the two against each other.
 
 That no dimension has a name twice is looked at by ``sent``, over all records at once.
 
-Owns: the table ``sent``, whose columns are what a reader of a format makes of a piece.
+Owns: what plain is, and the columns that a reader of a format makes of a record.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from tallystick import limits
@@ -30,6 +31,20 @@ _DIMENSIONS: Final = f"[{{](?:{_MEMBER}(?:,{_MEMBER})*)?[}}]"
 _DATE: Final = "[12][0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 _TIME: Final = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{1,6})?"
 _STAMP: Final = f"{_DATE}T{_TIME}(?:Z|[+]00:00)?"
+
+
+def gathered(nested: str, members: Sequence[str]) -> str:
+    """SQL of one JSON object out of a nested one and of members (``"name":value`` each).
+
+    What is NULL stays away; nothing at all is NULL. What is nested and no object spoils the result,
+    so that it is refused.
+    """
+    is_object = f"starts_with({nested}, '{{') AND ends_with({nested}, '}}')"
+    inner = f"CASE WHEN {is_object} THEN nullif({nested}[2:-2], '') ELSE {nested} END"
+    joined = f"concat_ws(',', {', '.join([inner, *members])})"
+    return (
+        f"CASE WHEN {nested} IS NULL AND {joined} = '' THEN NULL ELSE '{{' || {joined} || '}}' END"
+    )
 
 
 def _id(column: str) -> str:

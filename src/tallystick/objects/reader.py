@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +72,8 @@ class ObjectReader:
         self._data_folder = data_folder
         self.rows_max = limits.STEP_ALONE_EVENTS_MAX
         """Fewer than this after a part that failed."""
+        self.rejects_at: tuple[int, int] | None = None
+        """Of which place rejects were written last, perhaps of a part that then was not counted."""
         self.ended = False
         self.tries = 0
         """How often reading began anew."""
@@ -109,7 +112,7 @@ class ObjectReader:
             self._kept = self._kept or self._feed.take()
             if self._text is None or not isinstance(self._kept, Piece):
                 return None
-            self._upcoming = _PieceRows(self._text, self._kept, rows.piece.place, 0)
+            self._upcoming = _PieceRows(self._text, self._kept, rows.piece.place, part.skip)
             self._kept = None
         return self._upcoming.part(rows_max)
 
@@ -145,15 +148,29 @@ class ObjectReader:
         if isinstance(result, bytes):
             self._text = RowReader(result, self.job.columns)
         elif isinstance(result, Path):
-            file = ParquetReader(self._connection, result, self.job.columns)
-            self._rows = _FileRows(file, self.found)
+            with self._of_this_version():
+                file = ParquetReader(self._connection, result, self.job.columns)
+            self._rows = _FileRows(file, self.found, self._of_this_version)
         else:
             assert self._text is not None
             start, skip = self.found.place, self.found.skip
             if isinstance(self._rows, _PieceRows):
-                start, skip = self._rows.piece.place, 0
+                start, skip = self._rows.piece.place, self._rows.skip
             is_header = self._kind == "csv" and start == START
             self._rows = _PieceRows(self._text, result, start, max(skip, int(is_header)))
+
+    @contextmanager
+    def _of_this_version(self) -> Iterator[None]:
+        """What is read in the block is of the version that was listed, or ``ObjectChanged``.
+
+        A local file may be written while it is read; a copy of another store's may not.
+        """
+        folder = self.bucket.folder
+        try:
+            yield
+        finally:  # what a file in change was damaged by is that
+            if folder is not None:
+                folder.assert_version(self.found.info)
 
     def _deliveries(self) -> Iterator[Delivered]:
         """Everything there is to read, on the feed's thread."""
@@ -171,7 +188,11 @@ class ObjectReader:
 
 
 class _PieceRows:
-    """The records of one piece."""
+    """The records of one piece.
+
+    ``skip`` of them are done. A piece that is cut again may end a little earlier than it did: what
+    is left to be skipped then is in the next.
+    """
 
     is_done = False
 
@@ -181,7 +202,7 @@ class _PieceRows:
         self.piece = piece
         self._reader = reader
         self._start = start
-        self._skip = skip
+        self.skip = skip
 
     @cached_property
     def _edges(self) -> Lines:
@@ -193,7 +214,7 @@ class _PieceRows:
         return self.piece.data[int(self._edges[first]) : int(self._edges[last])]
 
     def part(self, rows_max: int) -> Part:
-        return self._part(self._skip, rows_max)
+        return self._part(self.skip, rows_max)
 
     def after(self, part: Part, rows_max: int) -> Part:
         return self._part(part.skip, rows_max)
@@ -201,8 +222,9 @@ class _PieceRows:
     def ends_with(self, part: Part) -> bool:
         return part.place == self.piece.place
 
-    def _part(self, first: int, rows_max: int) -> Part:
+    def _part(self, skip: int, rows_max: int) -> Part:
         total = len(self.piece.line_numbers)
+        first = min(skip, total)
         last = min(first + rows_max, total)
         is_last = last == total
         data = self._data(first, last)
@@ -210,21 +232,28 @@ class _PieceRows:
             lines=self.piece.line_numbers[first:last],
             read=lambda sent: self._reader.read(sent, data),
             place=self.piece.place if is_last else self._start,
-            skip=0 if is_last else last,
+            skip=max(0, skip - total) if is_last else last,
             oversized=self.piece.oversized if is_last else [],
             bytes=len(data),
         )
 
     def passed(self, part: Part) -> None:
-        self._skip = part.skip
+        self.skip = part.skip
         self.is_done = self.ends_with(part)
 
 
 class _FileRows:
     """The rows of a Parquet file; a place in it is the number of a row."""
 
-    def __init__(self, reader: ParquetReader, found: StoredObject) -> None:
+    def __init__(
+        self,
+        reader: ParquetReader,
+        found: StoredObject,
+        guarded: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """``guarded`` is what a block that reads rows is within."""
         self._reader = reader
+        self._guarded = guarded
         self._size = found.size
         self._next = found.byte
         if self._next > reader.rows:
@@ -246,9 +275,14 @@ class _FileRows:
     def _part(self, first: int, rows_max: int) -> Part:
         last = min(first + rows_max, self._reader.rows)
         share = (last - first) / max(1, self._reader.rows)
+
+        def read(sent: Sent) -> None:
+            with self._guarded():
+                self._reader.read(sent, first)
+
         return Part(
             lines=np.arange(first + 1, last + 1, dtype=np.int64),
-            read=lambda sent: self._reader.read(sent, first),
+            read=read,
             place=Place(last, last + 1),
             skip=0,
             oversized=[],

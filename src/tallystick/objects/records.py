@@ -26,6 +26,10 @@ FLATTENED: Final = "dimensions."
 """What the name of a column that holds one dimension begins with."""
 
 
+_ELSEWHERE: Final = "in another column than "
+"""Before the name of a field that the mapping gives another column, so that it is none we know."""
+
+
 class Problem(NamedTuple):
     """Why a record is refused: its field ('' for the record as a whole), and the reason."""
 
@@ -49,7 +53,17 @@ class Columns:
         """What a column holds; a field that has another column is nothing by its own name."""
         if theirs in self._ours:
             return self._ours[theirs]
-        return f"{theirs} (renamed)" if theirs in self._theirs else theirs
+        return _ELSEWHERE + theirs if theirs in self._theirs else theirs
+
+    def problem(self, told: str) -> Problem:
+        """What a sentence about a record says that begins with a path by our names."""
+        path, _, reason = told.partition(": ")
+        field = path.removeprefix(".")
+        moved = field.removeprefix(f'["{_ELSEWHERE}').removesuffix('"]')
+        if moved != field:
+            other = self._theirs.get(moved, moved)
+            return Problem(moved, f"is not read: the mapping says that {moved} is in {other}")
+        return Problem(self.theirs(field), reason)
 
 
 def read_line(
@@ -71,7 +85,7 @@ def read_tree(
     """The same of a record that was parsed: JSON's members, or a row's names and texts."""
     given = _gathered(tree, columns) if isinstance(tree, Members) else tree
     event, problems = read_event(given, now, future_us)
-    return [_problem(each, columns) for each in problems] if problems else event
+    return [columns.problem(each) for each in problems] if problems else event
 
 
 def _gathered(members: Members, columns: Columns) -> Members:
@@ -92,13 +106,6 @@ def _gathered(members: Members, columns: Columns) -> Members:
         return kept
     others = [(name, value) for name, value in kept if name != DIMENSIONS]
     return Members([*others, (DIMENSIONS, Members([*nested, *flattened]))])
-
-
-def _problem(told: str, columns: Columns) -> Problem:
-    """Of a sentence that begins with a path."""
-    path, _, reason = told.partition(": ")
-    field = path.removeprefix(".")
-    return Problem(columns.theirs(field), reason)
 
 
 def told(problems: Sequence[Problem]) -> str:

@@ -30,7 +30,8 @@ class Rejects:
         self._bucket = bucket
 
     def write(self, run: Run, found: StoredObject, rejected: Sequence[Rejected]) -> None:
-        """Keep the reasons of a piece; durable when it returns."""
+        """Keep the reasons of a part, in place of those that an attempt at a larger one left;
+        durable when it returns."""
         name = f"{run.id}/{found.id:08d}-{found.byte:016d}-{found.skip:08d}.jsonl"
         data = _ENCODER.encode_lines([
             {"object": found.key, "line": each.line, "field": problem.field,

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from tallystick import ids
-from tallystick.clock import Instant
+from tallystick.clock import Instant, SystemClock
 from tallystick.errors import BadInput, Conflict, NotFound
 from tallystick.objects import ledger
+from tallystick.objects.buckets import Bucket
 from tallystick.objects.job import job_of
 from tallystick.objects.ledger import Run
 from tallystick.objects.sources import Source
@@ -19,10 +20,10 @@ from tallystick.store import Transaction
 def ask_run(transaction: Transaction, source: Source, now: Instant) -> str:
     """Look at a source now; returns the run's id, that of the one that waits already if one does.
 
-    Raises ``Conflict`` for a source that is paused.
+    One that is under way may have listed the source before what is looked for was there, so that
+    another waits behind it. Raises ``Conflict`` for a source that is paused.
     """
-    if source.paused:
-        raise Conflict(f"source {source.id!r} is paused; resume it first", code="SourceIsPaused")
+    _assert_open(source)
     waiting = ledger.waiting_run(transaction, source.id)
     if waiting is not None:
         return waiting
@@ -34,9 +35,13 @@ def ask_run(transaction: Transaction, source: Source, now: Instant) -> str:
 def ask_import(
     transaction: Transaction, environment: str, given: dict[str, Any], now: Instant
 ) -> str:
-    """Read what ``given["urls"]`` name, once; the rest of ``given`` is as of a source."""
+    """Read what ``given["urls"]`` name, once; the rest of ``given`` is as of a source.
+
+    Raises ``BadInput`` and ``MissingExtra`` while the person looks who asks.
+    """
     for url in given["urls"]:
-        job_of({**given, "url": url})
+        job = job_of({**given, "url": url})
+        Bucket.open(url, SystemClock(), job.access)
     run = ids.new_id()
     request = msgspec.json.encode(given).decode()
     ledger.add_run(transaction, run, environment, None, request, "import", now)
@@ -46,8 +51,10 @@ def ask_import(
 def ask_retry(transaction: Transaction, source: Source, number: int, now: Instant) -> str:
     """Read an object that waits for a person again, from its beginning; returns the run's id.
 
-    What of it was counted already is known by its keys. Raises ``NotFound`` and ``BadInput``.
+    What of it was counted already is known by its keys. Raises ``NotFound``, ``BadInput`` and
+    ``Conflict``.
     """
+    _assert_open(source)
     found = ledger.find_object(transaction, number)
     if found is None or found.scope != source.id:
         raise NotFound(f"no object {number} of source {source.id!r}", code="ObjectNotFound")
@@ -62,6 +69,11 @@ def ask_retry(transaction: Transaction, source: Source, number: int, now: Instan
     assert added is not None
     transaction.run(ledger.RETRY_OBJECT, added.seq, number)
     return run
+
+
+def _assert_open(source: Source) -> None:
+    if source.paused:
+        raise Conflict(f"source {source.id!r} is paused; resume it first", code="SourceIsPaused")
 
 
 def run_of(transaction: Transaction, source: Source, run: str) -> Run:

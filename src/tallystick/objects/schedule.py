@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tallystick import limits
 from tallystick.clock import DAY, HOUR, MINUTE, SECOND, Instant, from_datetime, to_datetime
-from tallystick.errors import BadInput, OperatorError
+from tallystick.errors import BadInput
+from tallystick.objects.errors import MissingExtra
 
 _INTERVAL: Final = re.compile(r"([1-9][0-9]{0,6})([smhd])")
 _UNITS: Final = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
@@ -116,8 +117,7 @@ def _library() -> ModuleType:
     try:
         import cronsim
     except ImportError:
-        raise OperatorError(
-            "a cron expression needs the package cronsim: install tallystick[objects], or give"
-            " an interval"
+        raise MissingExtra(
+            "a cron expression, other than an interval, needs the package cronsim"
         ) from None
     return cronsim

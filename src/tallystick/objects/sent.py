@@ -7,7 +7,7 @@ counts; one that is bad costs no other anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallystick.clock import Instant
-from tallystick.fold.batch import KEY_HASHES, Batch
+from tallystick.fold.batch import KEY_HASHES, Batch, unmasked
 from tallystick.objects.plain import SENT_COLUMNS, is_plain
 from tallystick.objects.records import Columns, Problem
 
@@ -216,7 +216,7 @@ class Sent:
         """The key hashes (hi, lo) of the records."""
         sql = KEYS.format(table=self.table)
         keys = self.connection.execute(sql, [environment]).fetchnumpy()
-        return _plain(keys["hi"]), _plain(keys["lo"])
+        return unmasked(keys["hi"]), unmasked(keys["lo"])
 
     def batch(
         self, environment: str, position: int, source: str, modified_at: Instant, now: Instant
@@ -252,13 +252,3 @@ _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 def _encode_lines(events: Iterable[Mapping[str, Any]]) -> bytes:
     return _ENCODER.encode_lines(list(events))
-
-
-def _plain(column: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """fetchnumpy gives a masked array where a column may be NULL; hashes never are."""
-    return np.ascontiguousarray(np.ma.getdata(column), dtype=np.uint64)
-
-
-def texts_of(names: Sequence[str], texts: Sequence[str | None]) -> dict[str, str]:
-    """What a row has, by name."""
-    return {name: text for name, text in zip(names, texts, strict=True) if text is not None}

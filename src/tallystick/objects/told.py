@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+from tallystick import limits
 from tallystick.clock import Instant, format_instant
 from tallystick.objects import ledger
+from tallystick.objects.info import Finding
 from tallystick.objects.ledger import Run, StoredObject
 from tallystick.objects.schedule import HOURLY
 from tallystick.objects.sources import Source
 from tallystick.store import Transaction
-
-OBJECTS_SHOWN_MAX: Final = 1_000
-"""Objects that one answer about a run names; its numbers are of all."""
 
 # What a run has read, in bytes of objects as stored: those that ended, and what will be read.
 SIZES: Final = """
@@ -51,6 +51,7 @@ def run_told(
     """A run; ``rejects`` is the folder of refused records, told where there are any."""
     told: dict[str, Any] = {
         "id": run.id,
+        "runId": run.id,
         "source": run.source,
         "environment": run.environment,
         "cause": run.cause,
@@ -60,6 +61,7 @@ def run_told(
         "duplicates": run.duplicates,
         "rejected": run.rejected,
         "ignored": run.ignored,
+        "reasons": run.reasons_told(),
         "bytes": run.bytes,
         "queuedAt": format_instant(Instant(run.queued_at)),
         "startedAt": _text(run.started_at),
@@ -68,7 +70,7 @@ def run_told(
         "rejects": str(rejects / run.id) if rejects is not None and run.rejected else None,
     }
     if with_objects:
-        found = ledger.objects_of(transaction, run, OBJECTS_SHOWN_MAX)
+        found = ledger.objects_of(transaction, run, limits.RUN_OBJECTS_SHOWN_MAX)
         told["objects"] = [object_told(each) for each in found]
     return told
 
@@ -87,6 +89,18 @@ def progress_told(transaction: Transaction, run: Run) -> dict[str, Any]:
         "objectsTotal": objects,
         "listed": bool(run.listed),
     }
+
+
+def check_told(findings: Sequence[Finding]) -> dict[str, Any]:
+    """What a look at a source found."""
+    return {
+        "good": all(each.good for each in findings),
+        "findings": [
+            {"step": each.step, "good": each.good, "message": each.message,
+             "permission": each.permission}
+            for each in findings
+        ],
+    }  # fmt: skip
 
 
 def object_told(found: StoredObject) -> dict[str, Any]:

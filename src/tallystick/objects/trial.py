@@ -22,7 +22,7 @@ from tallystick.objects.reader import ObjectReader
 from tallystick.objects.rejects import reasons
 from tallystick.objects.sent import Rules, Sent
 
-REASONS_SHOWN_MAX = 50
+REASONS_SHOWN_MAX = limits.RUN_REASONS_MAX
 
 
 class Bar(Protocol):

@@ -21,6 +21,9 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from tallystick.api.answers import error_answer
+from tallystick.errors import BadInput
+
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent, HTTPScope
 
@@ -113,6 +116,15 @@ class Protocol(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as every other error is answered, and hang up."""
+        status, headers, body = error_answer(BadInput(msg))
+        parts = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            parts += name, b": ", value, b"\r\n"
+        self.transport.write(b"".join([*parts, b"connection: close\r\n\r\n", body]))
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more."""

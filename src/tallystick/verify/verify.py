@@ -39,7 +39,7 @@ FROM totals
 """
 REPORTS_WAITING = "SELECT environment, count(*) FROM reports_waiting GROUP BY environment"
 QUARANTINED = "SELECT environment, sum(events) FROM quarantine GROUP BY environment"
-REJECTED = "SELECT environment, sum(rejected) FROM objects GROUP BY environment"
+REJECTED = "SELECT environment, sum(rejected + rejected_before) FROM objects GROUP BY environment"
 COUNT_ROWS = "SELECT environment, count(*) FROM ({relation}) GROUP BY environment"
 
 

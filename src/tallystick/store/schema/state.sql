@@ -398,7 +398,8 @@ CREATE TABLE object_runs (
     counted     INTEGER NOT NULL DEFAULT 0,
     duplicates  INTEGER NOT NULL DEFAULT 0,
     rejected    INTEGER NOT NULL DEFAULT 0,
-    bytes       INTEGER NOT NULL DEFAULT 0
+    bytes       INTEGER NOT NULL DEFAULT 0,
+    reasons     TEXT    NOT NULL DEFAULT '{}'  -- JSON: how many records were refused for what
 );
 
 CREATE INDEX object_runs_open ON object_runs (ended_at, started_at);
@@ -415,7 +416,8 @@ CREATE TABLE objects (
     version     TEXT    NOT NULL,     -- entity tag, generation, or what a file system knows
     size        INTEGER NOT NULL,
     modified_at INTEGER NOT NULL,
-    state       TEXT    NOT NULL,  -- queued | reading | done | failed | stopped | review | ignored
+    state       TEXT    NOT NULL,  -- queued | reading | waiting | done | gone | failed | stopped
+                                   -- | review | ignored
     reason      TEXT,
     byte        INTEGER NOT NULL DEFAULT 0,  -- of the decompressed stream; of Parquet the row
     line        INTEGER NOT NULL DEFAULT 1,
@@ -424,12 +426,30 @@ CREATE TABLE objects (
     counted     INTEGER NOT NULL DEFAULT 0,
     duplicates  INTEGER NOT NULL DEFAULT 0,
     rejected    INTEGER NOT NULL DEFAULT 0,
-    attempts    INTEGER NOT NULL DEFAULT 0,  -- at the next part, those that did not return included
+    rejected_before INTEGER NOT NULL DEFAULT 0,  -- of earlier readings, which a retry began anew
+    attempts    INTEGER NOT NULL DEFAULT 0,  -- at the next part, that have not returned
     run         INTEGER NOT NULL,
     ended_at    INTEGER,
+    began_at    INTEGER,              -- when the first of it was counted
+    trying      INTEGER NOT NULL DEFAULT 0,  -- records of the part that was begun last
+    suspects    INTEGER NOT NULL DEFAULT 0,  -- up to so many records of it, because a process died,
+    together    INTEGER NOT NULL DEFAULT 0,  -- at most so many are counted at once
     UNIQUE (scope, url, key, version)
 );
 
 CREATE INDEX objects_of_run ON objects (run, state);
 CREATE INDEX objects_by_key ON objects (environment, url, key);
 CREATE INDEX objects_by_version ON objects (environment, version);
+
+-- What came of all objects and runs of an environment, those whose runs are forgotten included.
+CREATE TABLE object_totals (
+    environment TEXT    PRIMARY KEY,
+    counted     INTEGER NOT NULL DEFAULT 0,
+    duplicates  INTEGER NOT NULL DEFAULT 0,
+    rejected    INTEGER NOT NULL DEFAULT 0,
+    bytes       INTEGER NOT NULL DEFAULT 0,
+    succeeded   INTEGER NOT NULL DEFAULT 0,  -- runs that ended so; and the others
+    partial     INTEGER NOT NULL DEFAULT 0,
+    failed      INTEGER NOT NULL DEFAULT 0,
+    stopped     INTEGER NOT NULL DEFAULT 0
+);

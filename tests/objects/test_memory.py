@@ -1,0 +1,74 @@
+"""Reading an object takes the memory of a few pieces, however large it is."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tallystick.objects import reader
+from tallystick.objects.decompressing import decompressed
+from tests.objects.running import Place, event, lines
+
+MIB = 1 << 20
+ROWS = 1_000
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with Place(tmp_path / "data") as made:
+        yield made
+
+
+def chunks(mib: int) -> Iterator[bytes]:
+    """So much of an object of lines, made as it is read; each has a key of its own."""
+    template = lines([event(f"{0:08d}{row:04d}", dimensions={"note": "x" * 900})
+                      for row in range(ROWS)])  # fmt: skip
+    for number in range(mib * MIB // len(template)):
+        yield template.replace(b'"00000000', b'"%08d' % number)
+
+
+def packed(mib: int) -> Iterator[bytes]:
+    """The same as a stream of gzip."""
+    packer = zlib.compressobj(1, wbits=16 + zlib.MAX_WBITS)
+    for chunk in chunks(mib):
+        yield packer.compress(chunk)
+    yield packer.flush()
+
+
+def peak_mib() -> int:
+    """The most that this process had in memory since it was last told to begin anew."""
+    (line,) = [each for each in Path("/proc/self/status").read_text().splitlines()
+               if each.startswith("VmHWM")]  # fmt: skip
+    return int(line.split()[1]) // 1024
+
+
+def peak_of(place: Place, path: Path) -> int:
+    Path("/proc/self/clear_refs").write_text("5")
+    run = place.imported(path)
+    assert run.state == "succeeded"
+    return peak_mib()
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_large_object_takes_no_more_memory_than_a_small_one(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_packed: bool
+) -> None:
+    mib = 120
+
+    def stream(*_: Any) -> Iterator[bytes]:
+        return decompressed(packed(mib), "gz", "x") if is_packed else chunks(mib)
+
+    monkeypatch.setattr(reader, "open_stream", stream)
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(gzip.compress(b"not looked at") if is_packed else b"not looked at")
+    small = peak_of(place, path)
+    mib = 300
+    path.write_bytes(b"another version")
+    large = peak_of(place, path)
+    assert large - small < 64
+    assert len(place.rows()) > 300_000, "each was counted"
