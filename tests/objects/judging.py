@@ -115,7 +115,8 @@ class Bench:
     def _judged(self, sents: list[Sent]) -> Judged:
         judged = Judged([], {})
         for sent in sents:
-            sent.incoming("default", 1, "object", MODIFIED)
+            batch = sent.batch("default", 1, "object", MODIFIED, sent.rules.now)
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE incoming AS {batch.incoming}")
             lines = self.connection.execute("SELECT line FROM incoming").fetchall()
             kept = self.connection.execute(KEPT).fetchall()
             judged.rows.extend((line, row) for (line,), row in zip(lines, kept, strict=True))

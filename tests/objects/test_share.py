@@ -40,7 +40,7 @@ def test_an_idle_api_leaves_a_second_core(api: Api, tmp_path: Path) -> None:
     share = share_of(api, tmp_path)
     api.now += 1
     api.answer(limits.API_BUSY_REQUESTS_PER_SECOND)  # monitors
-    assert share.reads_ahead
+    assert share.has_second_core
     assert share.rows_max == limits.STEP_ALONE_EVENTS_MAX
 
 
@@ -48,19 +48,19 @@ def test_a_busy_api_gets_it_until_it_is_idle_again(api: Api, tmp_path: Path) -> 
     share = share_of(api, tmp_path)
     api.now += 1
     api.answer(limits.API_BUSY_REQUESTS_PER_SECOND + 1)
-    assert not share.reads_ahead
+    assert not share.has_second_core
     assert share.rows_max == limits.OBJECT_BUSY_EVENTS_MAX
     api.now += 0.5
-    assert not share.reads_ahead  # looked at once a second
+    assert not share.has_second_core  # looked at once a second
     api.now += 0.5
-    assert share.reads_ahead
+    assert share.has_second_core
 
 
 def test_a_setting_keeps_the_second_core_and_small_parts(api: Api, tmp_path: Path) -> None:
     share = share_of(api, tmp_path, cores=2)
     api.now += 1
     api.answer(1_000)
-    assert share.reads_ahead
+    assert share.has_second_core
     assert share.rows_max == limits.OBJECT_BUSY_EVENTS_MAX
 
 
@@ -68,7 +68,7 @@ def test_what_was_counted_by_processes_before_is_not_busy(api: Api, tmp_path: Pa
     share = share_of(api, tmp_path)
     api.now += 1
     (tmp_path / "api-0.metrics").unlink()
-    assert share.reads_ahead
+    assert share.has_second_core
     (tmp_path / "api-1.metrics").write_text("torn {")
     api.now += 1
-    assert share.reads_ahead
+    assert share.has_second_core

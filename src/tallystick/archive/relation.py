@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 
@@ -62,6 +62,9 @@ CREATE_EVENTS_TABLE: Final = (
     + ")"
 )
 
+_CREATE_ROWS: Final = "CREATE OR REPLACE TEMP TABLE event_rows AS "
+_SHOW: Final = "CREATE OR REPLACE TEMP VIEW events AS "
+
 USAGE_REPORTED: Final = "$usage.reported"
 """The event name under which usage reports are archived; no meter matches a name with ``$``."""
 
@@ -86,6 +89,20 @@ def duplicates_sql(paths: Sequence[Path]) -> str:
 def paths_of(data_folder: Path, files: Sequence[FileDraft]) -> list[Path]:
     """Where the files of a manifest lie."""
     return [data_folder / file.name for file in files]
+
+
+def show_events(connection: duckdb.DuckDBPyConnection, select: str) -> None:
+    """Let ``events`` be what a select without parameters gives, as often as it is read: for rows
+    that are in a table already, which costs less than to copy them."""
+    connection.execute(_SHOW + select)
+
+
+def make_events(
+    connection: duckdb.DuckDBPyConnection, select: str, values: Sequence[Any] = ()
+) -> None:
+    """Let ``events`` be what a select gives now."""
+    connection.execute(_CREATE_ROWS + select, values)
+    connection.execute(_SHOW + "SELECT * FROM event_rows")
 
 
 def copy_to_parquet(connection: duckdb.DuckDBPyConnection, select_sql: str, path: Path) -> int:

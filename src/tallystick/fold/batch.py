@@ -17,7 +17,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from tallystick.archive.relation import EVENT_COLUMNS
+from tallystick.archive.relation import EVENT_COLUMNS, make_events, show_events
 from tallystick.inbox.inbox import InboxRequest
 from tallystick.keys.hashing import key_hash_sql
 
@@ -59,14 +59,8 @@ FROM (
 
 INCOMING_KEYS = "SELECT hi, lo FROM incoming"
 
-KEEP_ALL = f"""
-CREATE OR REPLACE TEMP TABLE events AS SELECT {EVENT_COLUMNS}, env_no FROM ({{incoming}})
-"""
-
-KEEP_FRESH = f"""
-CREATE OR REPLACE TEMP TABLE events AS
-SELECT {EVENT_COLUMNS}, env_no FROM ({{incoming}}) POSITIONAL JOIN marks WHERE fresh
-"""
+ALL = f"SELECT {EVENT_COLUMNS}, env_no FROM ({{incoming}})"
+FRESH = f"{ALL} POSITIONAL JOIN marks WHERE fresh"
 
 # The log of duplicates: which delivery was dropped.
 KEEP_DUPLICATES = """
@@ -89,8 +83,6 @@ class Batch:
     env_nos: NDArray[np.int32]
     incoming: str = "SELECT * FROM incoming"
     """A select of the events, in order: the table ``incoming`` unless they are elsewhere."""
-    values: tuple[int | str, ...] = ()
-    """The parameters of that select."""
 
     @property
     def position_first(self) -> int:
@@ -130,11 +122,11 @@ def load(
 def keep(connection: duckdb.DuckDBPyConnection, batch: Batch, fresh: NDArray[np.bool_]) -> None:
     """Make ``events`` of the fresh rows and, where there are others, ``repeated`` of those."""
     if fresh.all():
-        connection.execute(KEEP_ALL.format(incoming=batch.incoming), batch.values)
+        show_events(connection, ALL.format(incoming=batch.incoming))
         return
     connection.register("marks", {"fresh": fresh})
-    for keep_some in (KEEP_FRESH, KEEP_DUPLICATES):
-        connection.execute(keep_some.format(incoming=batch.incoming), batch.values)
+    make_events(connection, FRESH.format(incoming=batch.incoming))
+    connection.execute(KEEP_DUPLICATES.format(incoming=batch.incoming))
 
 
 def customers(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:

@@ -159,18 +159,27 @@ class Counting:
         lo: NDArray[np.uint64],
         received: tuple[Instant, Instant],
         drafts: Drafts,
+        *,
+        beside: bool = False,
     ) -> Written:
         """Tell new from repeated and write both, and the keys, as files. ``hi`` and ``lo`` are the
-        key hashes of the batch; ``received`` are the first and last."""
+        key hashes of the batch; ``received`` are the first and last.
+
+        ``beside``: all connections see the batch's table, and there is a core to write its archive
+        file on while this one measures.
+        """
         first, _ = received  # of one bucket, all of them
         self._keys.look_within(
             live_from(first, self._window_us), live_until(first, self._window_us)
         )
         fresh = self._keys.fresh(hi, lo)
         batches.keep(self._connection, batch, fresh)
-        archive = drafts.add(self._recorder.events("event"))
+        if beside and fresh.all():
+            drafts.expect(self._recorder.events_beside("event", batch.incoming))
+        else:
+            drafts.add(self._recorder.events("event"))
         reach("fold.after_archive_file")
-        if archive is not None:
+        if fresh.any():
             drafts.add(self._write_keys(hi[fresh], lo[fresh], received))
         reach("fold.after_key_run")
         if not fresh.all():
@@ -248,6 +257,7 @@ class Counting:
         also: Also,
     ) -> Done:
         """Make a batch durable; it is measured here when it is not yet."""
+        drafts.arrived()
         now = self._clock.now()
         with self._state.writing() as transaction:
             self._confirm(transaction)

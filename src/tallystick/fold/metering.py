@@ -44,11 +44,10 @@ from tallystick.usage.counters import (
 
 UNIQUE_TAG = "tallystick-unique-1"
 
-CREATE_NONE_MEASURED = """
-CREATE OR REPLACE TEMP TABLE measured (
-    meter_no INTEGER, environment VARCHAR, customer VARCHAR, resource VARCHAR, event_time TIMESTAMP,
-    number DECIMAL(38, 9), text VARCHAR
-)
+NONE_MEASURED = """
+SELECT CAST(0 AS INTEGER) AS meter_no, '' AS environment, '' AS customer, '' AS resource,
+       make_timestamp(0) AS event_time, CAST(NULL AS DECIMAL(38, 9)) AS number, '' AS text
+WHERE false
 """
 
 # What the matches of each (meter, customer, resource) add up to, and the range of their times.
@@ -59,7 +58,7 @@ FROM (
     SELECT meter_no, customer, resource,
            min(epoch_us(event_time)) AS first_us, max(epoch_us(event_time)) AS last_us,
            count(*) AS count, sum(number) AS sum, min(number) AS minimum, max(number) AS maximum
-    FROM measured GROUP BY meter_no, customer, resource
+    FROM ({measured}) GROUP BY meter_no, customer, resource
 )
 """
 
@@ -76,7 +75,9 @@ SELECT count(*) FROM touched JOIN changed
  AND changed.environment = (?::VARCHAR[])[touched.meter_no + 1]
 """
 
-# The matches that the sums of ``touched`` do not settle, with the periods they may fall into.
+# The matches of the meters that the sums of ``touched`` do not settle, and of those keys alone,
+# with the periods they may fall into. Mostly there are none, and matches need not be kept.
+CREATE_MEASURED = "CREATE OR REPLACE TEMP TABLE measured AS {measured}"
 CREATE_PERIODS = """
 CREATE OR REPLACE TEMP TABLE periods AS
 SELECT key_no, make_timestamp(start_us) AS period_start, make_timestamp(stop_us) AS period_stop
@@ -127,6 +128,7 @@ class Split(NamedTuple):
     """A key whose matches need placing one by one: they span periods, or are UNIQUE values."""
 
     slot: Slot
+    meter_no: int
     unique: bool
     first: int
     last: int
@@ -330,29 +332,16 @@ class Meterer:
         return targets
 
     def _match(self, targets: Sequence[Target]) -> None:
-        """Make ``measured``, the matches of all targets in one statement, and ``touched``."""
-        if not targets:
-            self._connection.execute(CREATE_NONE_MEASURED)
-            self._connection.execute(CREATE_TOUCHED)
-            return
-        by_relation: dict[str, list[tuple[int, CompiledMeter]]] = {}
-        for number, target in enumerate(targets):
-            assert target.feature.meter is not None
-            compiled = compile_meter(target.feature.meter)
-            by_relation.setdefault(target.relation, []).append((number, compiled))
-        texts: list[str] = []
-        values: list[Any] = []
-        for relation, meters in by_relation.items():
-            sql, params = union_of(meters, relation)
-            texts.append(sql)
-            values.extend(params)
-        union = " UNION ALL ".join(texts)
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE measured AS {union}", values)
-        self._connection.execute(CREATE_TOUCHED)
+        """Make ``touched`` of the matches of all targets, in one statement."""
+        union, values = _matches(dict(enumerate(targets)))
+        self._connection.execute(CREATE_TOUCHED.replace("{measured}", union), values)
 
     def _add_up(self, targets: Sequence[Target], find: Finder, measured: Measured) -> None:
         splits = self._settle(targets, find, measured)
         if splits:
+            numbers = {split.meter_no for split in splits.values()}
+            union, values = _matches({number: targets[number] for number in sorted(numbers)})
+            self._connection.execute(CREATE_MEASURED.replace("{measured}", union), values)
             self._place(splits)
             self._group(splits, measured)
             self._count_uniques(splits, measured)
@@ -373,7 +362,7 @@ class Meterer:
                 part = Part(count, total if total is not None else ZERO, minimum, maximum)
                 measured.parts[slot.key] = (slot, part)
             else:
-                splits[key_no] = Split(slot, target.unique, first, last, count)
+                splits[key_no] = Split(slot, meter_no, target.unique, first, last, count)
         return splits
 
     def _place(self, splits: Mapping[int, Split]) -> None:
@@ -466,3 +455,18 @@ def takes_part(feature: FeatureRules, present: Iterable[str]) -> bool:
     assert feature.meter is not None
     names = compile_meter(feature.meter).event_names
     return names is None or not names.isdisjoint(present)
+
+
+def _matches(targets: Mapping[int, Target]) -> tuple[str, list[Any]]:
+    """A select of the matches of meters by their numbers (``union_of``), and its parameters."""
+    by_relation: dict[str, list[tuple[int, CompiledMeter]]] = {}
+    for number, target in targets.items():
+        assert target.feature.meter is not None
+        compiled = compile_meter(target.feature.meter)
+        by_relation.setdefault(target.relation, []).append((number, compiled))
+    texts, values = [], []
+    for relation, meters in by_relation.items():
+        sql, params = union_of(meters, relation)
+        texts.append(sql)
+        values += params
+    return " UNION ALL ".join(texts) or NONE_MEASURED, values

@@ -1,13 +1,15 @@
 """The files of a fold: what was new, and what was a repetition.
 
-Owns: writing a step's events and duplicates as Parquet, durable before anything names them.
+Owns: writing a step's events and duplicates as Parquet, durable before anything names them; events
+that another connection can read also on a thread, and so a core, of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import duckdb
 
@@ -20,6 +22,17 @@ EXTENT = """
 SELECT count(*), min(position), max(position), min(epoch_us({time})), max(epoch_us({time}))
 FROM {table}
 """
+
+
+class _Relation(NamedTuple):
+    """What becomes a file: rows of a table, or of a select in parentheses."""
+
+    kind: Kind
+    way: Way
+    table: str
+    time: str
+    columns: str
+    bucket: int
 
 
 class Recorder:
@@ -36,6 +49,13 @@ class Recorder:
         self._data_folder = data_folder
         self._epoch = epoch
         self._file_name = file_name
+        self._beside = connection.cursor()
+        self._thread = ThreadPoolExecutor(1, "archive-file")
+
+    def close(self) -> None:
+        """Wait for what is being written, and let go of its connection."""
+        self._thread.shutdown()
+        self._beside.close()
 
     def drafts(self) -> Drafts:
         """Takes charge of files until a transaction has named them."""
@@ -43,26 +63,37 @@ class Recorder:
 
     def events(self, way: Way) -> FileDraft | None:
         """The table ``events`` as an archive file; None when it is empty."""
-        select = f"SELECT {EVENT_COLUMNS} FROM events"
-        return self._write("archive", way, "events", "event_time", select, 0)
+        return self._write(self._connection, _events(way, "events"))
+
+    def events_beside(self, way: Way, select: str) -> Future[FileDraft | None]:
+        """The same of a select that gives what ``events`` does, from tables that all connections
+        see, while the caller goes on."""
+        return self._thread.submit(self._write, self._beside, _events(way, f"({select})"))
 
     def duplicates(self, bucket: int) -> FileDraft | None:
         """The table ``repeated`` as a file of the log of duplicates; None when it is empty."""
-        select = f"SELECT {DUPLICATE_COLUMNS} FROM repeated"
-        return self._write("duplicates", "", "repeated", "received_at", select, bucket)
+        relation = _Relation("duplicates", "", "repeated", "received_at", DUPLICATE_COLUMNS, bucket)
+        return self._write(self._connection, relation)
 
     def _write(
-        self, kind: Kind, way: Way, table: str, time: str, select: str, bucket: int
+        self, connection: duckdb.DuckDBPyConnection, relation: _Relation
     ) -> FileDraft | None:
+        kind, way, table, time, columns, bucket = relation
         # fetchall: a result that is not read to its end keeps the connection busy.
-        (row,) = self._connection.execute(EXTENT.format(table=table, time=time)).fetchall()
+        (row,) = connection.execute(EXTENT.format(table=table, time=time)).fetchall()
         count, first, last, time_first, time_last = cast("tuple[int, ...]", row)
         if count == 0:
             return None
         name = self._file_name("archive", kind, "parquet")
-        size = copy_to_parquet(self._connection, select, self._data_folder / name)
+        size = copy_to_parquet(
+            connection, f"SELECT {columns} FROM {table}", self._data_folder / name
+        )
         return FileDraft(
             kind=kind, name=name, epoch=self._epoch, row_count=count, bytes=size, way=way,
             position_first=first, position_last=last, time_first=time_first, time_last=time_last,
             bucket=bucket,
         )  # fmt: skip
+
+
+def _events(way: Way, table: str) -> _Relation:
+    return _Relation("archive", way, table, "event_time", EVENT_COLUMNS, 0)

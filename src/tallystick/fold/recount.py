@@ -30,7 +30,7 @@ import duckdb
 from tallystick import limits
 from tallystick.archive.drafts import Drafts
 from tallystick.archive.manifest import ManifestFile, add_file, live_files
-from tallystick.archive.relation import EVENT_COLUMNS, quoted
+from tallystick.archive.relation import EVENT_COLUMNS, make_events, quoted
 from tallystick.clock import Clock
 from tallystick.entitlements.loading import FeatureRules
 from tallystick.entitlements.rules import Rules
@@ -243,9 +243,9 @@ class Recounter:
         if chunk.row_next is not None:
             conditions.append("file_row_number >= ? AND file_row_number < ?")
             values += [chunk.row_first, chunk.row_next]
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE events AS SELECT {EVENT_COLUMNS} "
-            f"FROM read_parquet([{paths}], file_row_number = true) "
+        make_events(
+            self._connection,
+            f"SELECT {EVENT_COLUMNS} FROM read_parquet([{paths}], file_row_number = true) "
             f"WHERE {' AND '.join(conditions)}",
             values,
         )

@@ -17,7 +17,7 @@ import msgspec
 
 from tallystick import limits
 from tallystick.archive.manifest import add_file
-from tallystick.archive.relation import USAGE_REPORTED
+from tallystick.archive.relation import USAGE_REPORTED, make_events
 from tallystick.clock import Clock
 from tallystick.failpoints import reach
 from tallystick.fold.ledger import remember_customers, write_totals
@@ -34,8 +34,7 @@ FROM reports_waiting WHERE seq > ? ORDER BY seq LIMIT ?
 
 DELETE = "DELETE FROM reports_waiting WHERE seq <= ?"
 
-CREATE_EVENTS = f"""
-CREATE OR REPLACE TEMP TABLE events AS
+EVENTS = f"""
 SELECT environment, seq AS position, CAST(0 AS INTEGER) AS event_index, 'usage' AS way,
        NULL::VARCHAR AS source, NULL::BIGINT AS line, customer, nullif(resource, '') AS resource,
        '{USAGE_REPORTED}' AS event_name, key, make_timestamp(created_at) AS event_time,
@@ -95,7 +94,7 @@ class ReportArchiver:
     def _load(self, rows: Sequence[Row]) -> None:
         records = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
         self._lines_file.write_bytes(msgspec.json.Encoder().encode_lines(records))
-        self._connection.execute(CREATE_EVENTS, [str(self._lines_file)])
+        make_events(self._connection, EVENTS, [str(self._lines_file)])
 
     def _commit(self, rows: Sequence[Row]) -> None:
         with self._recorder.drafts() as drafts:

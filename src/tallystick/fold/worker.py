@@ -91,7 +91,9 @@ class Worker:
         self.uniques = _key_set(state, folder, "uniques", limits.KEY_FILTER_MEMORY_BYTES_MAX // 4)
         self._connection = self._engine(settings, "fold", thirds=2)
         rules = Rules()
-        recorder = Recorder(self._connection, folder, self.owner.epoch, self.owner.file_name)
+        recorder = self._recorder = Recorder(
+            self._connection, folder, self.owner.epoch, self.owner.file_name
+        )
         meterer = Meterer(self._connection, rules, self.uniques, self.owner)
         self.counting = Counting(
             state=state, owner=self.owner, meterer=meterer, recorder=recorder, keys=self.keys,
@@ -213,6 +215,7 @@ class Worker:
     def close(self) -> None:
         """Let go of the engines and the scratch folder."""
         self.importer.close()
+        self._recorder.close()
         self.upkeep.close()
         self._connection.close()
         shutil.rmtree(self._scratch, ignore_errors=True)

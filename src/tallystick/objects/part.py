@@ -196,7 +196,9 @@ class PartCounter:
             reach("objects.before_commit")
 
         with self._counting.drafts() as drafts:
-            written = self._counting.write(batch, hi, lo, (now, now), drafts)
+            written = self._counting.write(
+                batch, hi, lo, (now, now), drafts, beside=self._may_use_more(reader)
+            )
             single = len(part.lines) == 1
             done = self._counting.count(written, drafts, self._reserved, also, single=single)
         reach("objects.after_commit")
@@ -205,15 +207,19 @@ class PartCounter:
         self._passed(reader, part, len(rejected))
 
     def _read_ahead(self, reader: ObjectReader, part: Part, rules: Rules) -> None:
-        """Begin with what follows, unless others want the core, or a death is being isolated: what
-        follows may be what killed."""
-        found = reader.found
-        isolating = found.attempts or found.records < found.isolation.until
-        if isolating or not self._share.reads_ahead:
+        """Begin with what follows."""
+        if not self._may_use_more(reader):
             return
         following = reader.following(part, min(self._rows_max(reader), reader.rows_max))
         if following is not None:
             self._ahead.begin(reader, part, following, rules)
+
+    def _may_use_more(self, reader: ObjectReader) -> bool:
+        """Whether a second core may be used: nobody else wants it, and no death is being isolated,
+        for what is done at the same time might be what killed."""
+        found = reader.found
+        isolating = found.attempts or found.records < found.isolation.until
+        return not isolating and self._share.has_second_core
 
     def close(self) -> None:
         """Let go of what was read ahead."""

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tallystick.archive.relation import quoted
 from tallystick.clock import Instant
 from tallystick.fold.batch import KEY_HASHES, Batch, unmasked
 from tallystick.objects.plain import SENT_COLUMNS, is_plain
@@ -99,11 +100,11 @@ KEYS: Final = f"SELECT {_HI} AS hi, {_LO} AS lo FROM (SELECT *, ? AS environment
 
 # What is counted of it, as the fold takes it.
 INCOMING: Final = """
-SELECT CAST(? AS VARCHAR) AS environment, CAST(? AS BIGINT) AS position,
-       CAST(row AS INTEGER) AS event_index, 'object' AS way, CAST(? AS VARCHAR) AS source, line,
+SELECT {environment} AS environment, CAST({position} AS BIGINT) AS position,
+       CAST(row AS INTEGER) AS event_index, 'object' AS way, {source} AS source, line,
        customer, resource, event_name, key,
-       coalesce(event_time, make_timestamp(CAST(? AS BIGINT))) AS event_time,
-       make_timestamp(CAST(? AS BIGINT)) AS received_at, dimensions,
+       coalesce(event_time, make_timestamp({modified_us})) AS event_time,
+       make_timestamp({now_us}) AS received_at, dimensions,
        CAST(NULL AS VARCHAR) AS feature, CAST(NULL AS DECIMAL(38, 9)) AS value,
        CAST(0 AS INTEGER) AS env_no
 FROM {table}
@@ -206,9 +207,10 @@ class Sent:
             self.look_closer(row, closer(row, tuple(texts)))
         if odd:
             self._run(FORGET_ODD)
-        if self._mended:
+        mended = bool(self._mended)
+        if mended:
             self._add_mended()
-        if odd or self.rejected or not self._lines_follow():
+        if mended or not self._lines_follow():
             self._sort()
         self.rejected.sort(key=lambda each: each.line)
 
@@ -222,11 +224,12 @@ class Sent:
         self, environment: str, position: int, source: str, modified_at: Instant, now: Instant
     ) -> Batch:
         """The records as the fold counts them, received ``now``."""
-        events = len(self.lines) - len(self.rejected)
-        return Batch(
-            (), (environment,), np.zeros(events, np.int32), INCOMING.format(table=self.table),
-            (environment, position, source, int(modified_at), int(now)),
+        incoming = INCOMING.format(
+            table=self.table, environment=quoted(environment), position=int(position),
+            source=quoted(source), modified_us=int(modified_at), now_us=int(now),
         )  # fmt: skip
+        events = len(self.lines) - len(self.rejected)
+        return Batch((), (environment,), np.zeros(events, np.int32), incoming)
 
     def _lines_follow(self) -> bool:
         """Whether each record takes one line, which ``add_read`` takes for granted."""

@@ -61,7 +61,7 @@ class Share:
         return self._is_busy
 
     @property
-    def reads_ahead(self) -> bool:
+    def has_second_core(self) -> bool:
         """Whether a second core may be used."""
         return self._cores_busy > 1 or not self.is_busy
 
