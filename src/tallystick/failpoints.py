@@ -4,7 +4,8 @@ In production nothing is armed and ``reach`` costs one comparison. The simulatio
 that raises; the kill tests arm a process through ``TALLYSTICK_FAIL_POINT=NAME:N``, and the N-th
 time the point is reached the process kills itself the way ``kill -9`` would. The point
 ``fold.request/POSITION`` is reached when the request at that position is folded, and
-``objects.record/LINE`` when the record that begins at that line of an object is counted.
+``objects.record/LINE`` when the record that begins at that line of an object is counted,
+``objects.read/LINE`` when it is read, which may be while records before it are counted.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ POINTS: Final = (
     "merge.after_commit",
     "garbage.before_delete",
     "quarantine.before_discard",
+    "objects.read",
     "objects.record",
     "objects.before_files",
     "objects.after_rejects",

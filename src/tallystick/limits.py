@@ -106,7 +106,7 @@ STEP_NEW_COUNTER_WEIGHT: Final = 7
 """For how many standing counters one counts that is new, some 20 us."""
 STEP_KNOWN_COUNTER_WEIGHT: Final = 2
 """For how many of them a UNIQUE counter counts whose row is remembered, 6 us each."""
-STEP_ALONE_EVENTS_MAX: Final = 200_000
+STEP_ALONE_EVENTS_MAX: Final = 400_000
 """The same of an import without a server, where nobody waits for a step: what a step costs however
 many events it has, and the counters that they share, are shared by more of them."""
 STEP_ALONE_COUNTERS_MAX: Final = 300_000

@@ -217,6 +217,15 @@ def test_a_check_tells_what_is_missing(door: Door, folder: Path) -> None:
     assert "create it, or correct the path" in told["findings"][0]["message"]
 
 
+def test_a_check_tries_whether_rejects_can_be_kept(door: Door, folder: Path) -> None:
+    (folder / "taken").write_text("a file where a folder should be")
+    good = add(door, folder, rejectsUrl=f"file://{folder}/rejects/")
+    bad = add(door, folder, rejectsUrl=f"file://{folder}/taken/below/")
+    for source, expected in ((good, True), (bad, False)):
+        findings = door.post(f"{SOURCES}/{source}/check").data["findings"]
+        assert [(each["step"], each["good"]) for each in findings][-1] == ("write", expected)
+
+
 def test_so_many_checks_at_a_time(
     door: Door, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

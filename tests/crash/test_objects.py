@@ -159,6 +159,32 @@ def test_killing_the_worker_during_an_import_loses_and_repeats_nothing(tmp_path:
         assert_all(server, source, run, sent)
 
 
+def test_a_record_that_kills_while_those_before_it_are_counted_is_refused_alone(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    (folder / "x.jsonl").write_bytes(file_of(range(5_000)))
+    (folder / "y.jsonl").write_bytes(file_of(["y"]))
+    deadly = "worker/objects.read/3210:1"
+    with Server(tmp_path / "data", TALLYSTICK_FAIL_POINT=deadly) as server:
+        sell(sdk(server))
+        source, run = begin(server, folder)
+        wait_until(lambda: state(server, source, run) in ENDED, "the run to end", seconds=120)
+        progress = server.ask(f"/tally/v1/sources/{source}/runs/{run}")[1]["data"]
+        synced(server)
+        assert (progress["state"], progress["counted"], progress["rejected"]) == (
+            "partial", 5_000, 1,
+        )  # fmt: skip
+        assert usage(sdk(server), CUSTOMER, "calls") == 5_000
+    refused = [
+        json.loads(line)
+        for path in (tmp_path / "data" / "rejects").rglob("*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert [(each["line"], each["object"]) for each in refused] == [(3_210, "x.jsonl")]
+
+
 def test_killing_the_supervisor_during_an_import_loses_and_repeats_nothing(tmp_path: Path) -> None:
     fill(tmp_path / "exports")
     folder = tmp_path / "data"

@@ -11,6 +11,7 @@ from tallystick.clock import MINUTE, SystemClock
 from tallystick.errors import BadInput
 from tallystick.objects.buckets import Bucket
 from tallystick.objects.errors import ObjectChanged, ObjectGone
+from tallystick.objects.formats import format_of
 from tallystick.objects.info import ObjectInfo
 from tests.objects.scenes import Later, Scene
 
@@ -173,6 +174,12 @@ def test_a_bucket_with_an_empty_object_or_none_passes_its_check(scene: Scene) ->
     assert [each.good for each in scene.open().check()] == [True, True]
     scene.put("a.jsonl", b"")
     assert [each.good for each in scene.open().check()] == [True, True]
+
+
+def test_a_bucket_that_may_be_written_says_so(scene: Scene) -> None:
+    found = scene.open().check_write()
+    assert (found.step, found.good) == ("write", True)
+    assert format_of(only(scene.open()).key) is None, "what it leaves is no file of events"
 
 
 def test_a_bucket_is_known_by_its_url(scene: Scene) -> None:

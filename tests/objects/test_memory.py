@@ -58,7 +58,7 @@ def peak_of(place: Place, path: Path) -> int:
 def test_a_large_object_takes_no_more_memory_than_a_small_one(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_packed: bool
 ) -> None:
-    mib = 120
+    mib = 300  # by then parts are as large as they get
 
     def stream(*_: Any) -> Iterator[bytes]:
         return decompressed(packed(mib), "gz", "x") if is_packed else chunks(mib)
@@ -67,8 +67,8 @@ def test_a_large_object_takes_no_more_memory_than_a_small_one(
     path = tmp_path / "x.jsonl"
     path.write_bytes(gzip.compress(b"not looked at") if is_packed else b"not looked at")
     small = peak_of(place, path)
-    mib = 300
+    mib = 900
     path.write_bytes(b"another version")
     large = peak_of(place, path)
-    assert large - small < 64
-    assert len(place.rows()) > 300_000, "each was counted"
+    assert large - small < 100
+    assert len(place.rows()) > 900_000, "each was counted"

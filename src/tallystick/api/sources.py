@@ -16,12 +16,9 @@ from tallystick import limits
 from tallystick.api.http import Reply, Request, Route, Time
 from tallystick.api.pagination import PAGE_PARAMS, read_window
 from tallystick.catalog.pages import Cursor, Listed, of_rows, page_of
-from tallystick.clock import SystemClock
 from tallystick.errors import BadInput, TooManyRequests
 from tallystick.objects import ledger, requests, sources, told
-from tallystick.objects.buckets import Bucket
-from tallystick.objects.info import Finding
-from tallystick.objects.job import Job
+from tallystick.objects.checking import check
 from tallystick.store import Row, Transaction
 
 if TYPE_CHECKING:
@@ -206,14 +203,10 @@ class Checker:
             raise TooManyRequests("too many sources are being checked; try it again in a moment")
         self._under_way += 1
         try:
-            findings = await asyncio.to_thread(_checked, job)
+            findings = await asyncio.to_thread(check, job)
         finally:
             self._under_way -= 1
         return Reply(told.check_told(findings))
-
-
-def _checked(job: Job) -> list[Finding]:
-    return Bucket.open(job.url, SystemClock(), job.access).check()
 
 
 def run(services: Services, transaction: Transaction, request: Request) -> Reply:

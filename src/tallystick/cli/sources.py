@@ -21,7 +21,7 @@ from tallystick.cli.common import (
     read_settings,
 )
 from tallystick.cli.imports import add_reading_flags, given_of, source_url, tell, worked_off
-from tallystick.clock import Clock, SystemClock
+from tallystick.clock import Clock
 from tallystick.errors import BadInput
 from tallystick.folder import DataFolder
 from tallystick.store import Store
@@ -185,12 +185,12 @@ def _shown(value: Any) -> str:
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    from tallystick.objects.buckets import Bucket
+    from tallystick.objects.checking import check
     from tallystick.objects.told import check_told
 
     with _opened(parsed) as (state, _, _folder), state.reading() as transaction:
         job = _found(transaction, parsed).job
-    findings = Bucket.open(job.url, SystemClock(), job.access).check()
+    findings = check(job)
     if parsed.json:
         print_json(check_told(findings))
     else:

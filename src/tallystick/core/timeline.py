@@ -201,7 +201,7 @@ def changes_of(
     foreseen = _foreseen(mine, given, zones)
     changes: list[Change] = []
     for at in sorted(set(_turning_points(mine, given, zones))):
-        change = _change_at(mine, given, feature, at, zones)._replace(foreseen=at in foreseen)
+        change = _change_at(mine, given, feature, at, zones, is_foreseen=at in foreseen)
         before = changes[-1].rule if changes else None
         if change.restart or change.rule != before:
             changes.append(change)
@@ -263,14 +263,16 @@ def _change_at(
     feature: str,
     at: Instant,
     zones: Sequence[ZoneFrom],
+    *,
+    is_foreseen: bool,
 ) -> Change:
     sources = _sources(spans, grants, feature, at)
     if not sources:
-        return Change(at, None, at)
+        return Change(at, None, at, foreseen=is_foreseen)
     anchor, floor, restart = sources[0].origin
     held = [zone.zone for zone in zones if zone.at <= at] or [zone.zone for zone in zones[:1]]
     rule = rule_of(sources[0].entitlement, anchor, held[-1] if held else "UTC")
-    return Change(at, rule, floor, restart)
+    return Change(at, rule, floor, restart, is_foreseen)
 
 
 def _sources(

@@ -129,11 +129,6 @@ def keep(connection: duckdb.DuckDBPyConnection, batch: Batch, fresh: NDArray[np.
     connection.execute(KEEP_DUPLICATES.format(incoming=batch.incoming))
 
 
-def customers(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    """The (environment, customer) pairs of ``events``."""
-    return connection.execute("SELECT DISTINCT environment, customer FROM events").fetchall()
-
-
 def _places(
     requests: Sequence[InboxRequest], environments: tuple[str, ...]
 ) -> dict[str, NDArray[Any]]:

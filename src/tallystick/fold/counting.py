@@ -25,6 +25,7 @@ from tallystick.clock import Clock, Instant
 from tallystick.failpoints import reach
 from tallystick.fold import batch as batches
 from tallystick.fold.batch import Batch
+from tallystick.fold.customers import Customers
 from tallystick.fold.ledger import remember_customers, write_totals
 from tallystick.fold.metering import Measured, Meterer
 from tallystick.fold.owner import LostOwnership, Owner, move_position
@@ -32,8 +33,6 @@ from tallystick.fold.record import Recorder
 from tallystick.keys.key_set import KeySet
 from tallystick.keys.merge import bucket_of, live_from, live_until
 from tallystick.store import Store, Transaction
-
-KNOWN_CUSTOMERS_MAX = 200_000
 
 
 class Bounds(NamedTuple):
@@ -131,7 +130,7 @@ class Counting:
         self._connection = connection
         self._clock = clock
         self._window_us = window_us
-        self._known_customers: set[tuple[str, str]] = set()
+        self._customers = Customers(connection)
         self.events_max = self._bounds.events_first  # until steps have shown what they write
         """How many events the next step should take at most."""
         self.barrier: int | None = None
@@ -180,12 +179,11 @@ class Counting:
             drafts.add(self._recorder.events("event"))
         reach("fold.after_archive_file")
         if fresh.any():
-            drafts.add(self._write_keys(hi[fresh], lo[fresh], received))
+            drafts.add(self._write_keys(received))
         reach("fold.after_key_run")
         if not fresh.all():
             drafts.add(self._recorder.duplicates(self.bucket(first)))
-        present = set(batches.customers(self._connection))
-        return Written(batch, fresh, present - self._known_customers)
+        return Written(batch, fresh, self._customers.new())
 
     def count(
         self, written: Written, drafts: Drafts, through: int, also: Also, *, single: bool
@@ -223,9 +221,7 @@ class Counting:
         if done.measured is not None:
             self._meterer.keep(done.measured)
             self._adapt(done.events, done.weight)
-        if len(self._known_customers) > KNOWN_CUSTOMERS_MAX:
-            self._known_customers.clear()
-        self._known_customers |= done.customers
+        self._customers.meet(done.customers)
 
     def pass_over(self, through: int) -> Done:
         """Move the position over what there is nothing to count of."""
@@ -238,13 +234,11 @@ class Counting:
         """Let the next step take so many events at most, though never less than one request."""
         self.events_max = max(limits.STEP_EVENTS_MIN, events_max)
 
-    def _write_keys(
-        self, hi: NDArray[np.uint64], lo: NDArray[np.uint64], received: tuple[Instant, Instant]
-    ) -> FileDraft:
+    def _write_keys(self, received: tuple[Instant, Instant]) -> FileDraft:
         name = self._owner.file_name("keys", "keys", "run")
         first, last = received
-        return self._keys.write(
-            name, self._owner.epoch, hi, lo,
+        return self._keys.write_fresh(
+            name, self._owner.epoch,
             bucket=self.bucket(first), time_first=first, time_last=last,
         )  # fmt: skip
 

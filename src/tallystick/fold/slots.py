@@ -50,14 +50,14 @@ class Slot:
         if period is None:
             return False
         self.start, self.stop = period.counted_from, period.counted_until
-        self.key = self.key._replace(period_start=self.start)
+        self.key = CounterKey(*self.key[:-1], period_start=self.start)
         self.stored = None
         self._name = ""
         return True
 
     def key_at(self, start: int) -> CounterKey:
         """The counter of the period in which counting began at ``start``."""
-        return self.key if start == self.start else self.key._replace(period_start=start)
+        return self.key if start == self.start else CounterKey(*self.key[:-1], period_start=start)
 
     def name_at(self, start: int) -> str:
         """A short name of that counter, with which its UNIQUE values are hashed."""

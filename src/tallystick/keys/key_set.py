@@ -75,6 +75,8 @@ class KeySet:
         self._building: Summary | None = None
         self._crowded = False
         self._written: tuple[str, Words, Words] | None = None
+        self._sifted: tuple[Words, Words] = (np.empty(0, np.uint64), np.empty(0, np.uint64))
+        """The fresh keys of the last batch, in order."""
 
     def open(self, files: Iterable[ManifestFile]) -> None:
         """Begin with the runs of the record, and build the summary of all of them.
@@ -98,10 +100,17 @@ class KeySet:
         order = order_of_batch(hi, lo)
         sorted_hi, sorted_lo = hi.take(order), lo.take(order)
         fresh = np.empty(len(order), dtype=np.bool_)
-        fresh[order] = first_of_sorted(sorted_hi, sorted_lo) & ~self._find(
-            Probe(sorted_hi, sorted_lo)
-        )
+        marks = first_of_sorted(sorted_hi, sorted_lo) & ~self._find(Probe(sorted_hi, sorted_lo))
+        fresh[order] = marks
+        self._sifted = sorted_hi[marks], sorted_lo[marks]
         return fresh
+
+    def write_fresh(
+        self, name: str, epoch: int, bucket: int, time_first: int, time_last: int
+    ) -> FileDraft:
+        """``write`` of the keys that the last ``fresh`` found to be, which are in order already."""
+        hi, lo = self._sifted
+        return self._write(name, epoch, hi, lo, bucket, time_first, time_last)
 
     def write(
         self,
@@ -119,6 +128,18 @@ class KeySet:
         """
         order = order_of_batch(hi, lo)
         hi, lo = hi.take(order), lo.take(order)
+        return self._write(name, epoch, hi, lo, bucket, time_first, time_last)
+
+    def _write(
+        self,
+        name: str,
+        epoch: int,
+        hi: Words,
+        lo: Words,
+        bucket: int,
+        time_first: int,
+        time_last: int,
+    ) -> FileDraft:
         size = write_run(self._folder / name, hi, lo)
         self._written = (name, hi, lo)
         return FileDraft(

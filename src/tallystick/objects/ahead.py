@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tallystick.archive.query import yield_to_others
+from tallystick.failpoints import reach_each
 from tallystick.objects.cutting import Place
 from tallystick.objects.reader import ObjectReader, Part
 from tallystick.objects.sent import Rules, Sent
@@ -112,6 +113,7 @@ class Ahead:
             part.lines, _TABLES[number],
         )  # fmt: skip
         sent.begin()
+        reach_each("objects.read", part.lines)
         if len(part.lines):
             part.read(sent)
         return ReadPart(sent, *sent.keys(reader.found.environment))

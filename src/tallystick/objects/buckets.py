@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 from urllib.parse import quote, unquote
 
 from tallystick import limits
@@ -23,13 +23,17 @@ from tallystick.objects.cloud import Cloud
 from tallystick.objects.errors import AccessDenied, ObjectError, SourceRefused
 from tallystick.objects.folders import Folder, is_data_folder
 from tallystick.objects.formats import format_of
-from tallystick.objects.info import Finding, ObjectInfo, Refused, ignore
+from tallystick.objects.info import Finding, ObjectInfo, Refused, Step, ignore
 
 __all__ = ["Bucket", "Finding", "ObjectInfo"]
 
 Findings: TypeAlias = list[Finding]
 
 _SCHEMES: Final = ("s3", "gs", "file")
+
+
+CHECKED: Final = "tallystick-check.txt"
+"""What a check writes; no name that is read as events."""
 
 
 class ObjectStore(Protocol):
@@ -174,6 +178,14 @@ class Bucket:
             ]
         return [Finding("list", True, f"{self.url} can be listed"), self._check_read(first)]
 
+    def check_write(self) -> Finding:
+        """Whether an object can be written, as rejects are; it leaves a small one there."""
+        try:
+            self.write(CHECKED, b"Tallystick may write here.\n")
+        except (SourceRefused, ObjectError, TryLater) as error:
+            return _bad("write", error)
+        return Finding("write", True, f"{self.url} can be written")
+
     def _check_read(self, info: ObjectInfo) -> Finding:
         try:
             # An empty object has no byte to ask for, and a store answers 416 to whoever may read.
@@ -198,6 +210,6 @@ def _begun(work: Callable[[], bytes]) -> Future[bytes]:
     return future
 
 
-def _bad(step: Literal["list", "read"], error: TallystickError) -> Finding:
+def _bad(step: Step, error: TallystickError) -> Finding:
     permission = error.permission if isinstance(error, AccessDenied) else None
     return Finding(step, False, error.message, permission)

@@ -66,8 +66,8 @@ def pieces(
     an earlier piece, or ``START``.
     """
     cutter = _Cutter(place, quoted=kind == "csv")
-    for block in _blocks(stream, _block_bytes(bytes_max)):
-        for part in _sparse(block):
+    for chunks in _blocks(stream, _block_bytes(bytes_max)):
+        for part in _sparse(b"".join([cutter.hand_back(), *chunks])):
             piece = cutter.cut(part)
             if piece is not None:
                 yield piece
@@ -82,8 +82,8 @@ def _block_bytes(bytes_max: int) -> int:
     return spared if spared >= limits.EVENT_BYTES_MAX else max(1, bytes_max)
 
 
-def _blocks(stream: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """The same bytes in blocks of ``size``; the last may be smaller."""
+def _blocks(stream: Iterable[bytes], size: int) -> Iterator[list[memoryview]]:
+    """The same bytes in blocks of ``size``, each still in chunks; the last may be smaller."""
     gathered: list[memoryview] = []
     missing = size
     for chunk in stream:
@@ -93,10 +93,10 @@ def _blocks(stream: Iterable[bytes], size: int) -> Iterator[bytes]:
             gathered.append(part)
             missing -= len(part)
             if not missing:
-                yield b"".join(gathered)
+                yield gathered
                 gathered, missing = [], size
     if gathered:
-        yield b"".join(gathered)
+        yield gathered
 
 
 def _sparse(block: bytes) -> Iterator[bytes]:
@@ -124,6 +124,12 @@ class _Cutter:
         self._dropped = Place(0, 0)
         """Bytes and line feeds of the record that is being dropped, so far."""
         self._inside = False
+
+    def hand_back(self) -> bytes:
+        """What was taken and not cut yet: for who puts it before the next block, and so copies
+        that but once."""
+        rest, self._rest = self._rest, b""
+        return rest
 
     def cut(self, block: bytes) -> Piece | None:
         """Take a block; the piece that it completes, None when it completes nothing."""

@@ -23,6 +23,10 @@ class ObjectInfo:
     modified_at: Instant
 
 
+Step: TypeAlias = Literal["list", "read", "write"]
+"""``write`` is tried of a place for rejects."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that ``check`` tried: ``message`` says what came of it and what to do.
@@ -30,7 +34,7 @@ class Finding:
     ``permission`` is the one to grant, where that is what is missing.
     """
 
-    step: Literal["list", "read"]
+    step: Step
     good: bool
     message: str
     permission: str | None = None
