@@ -15,6 +15,7 @@ import duckdb
 
 from tallystick.archive.drafts import Drafts
 from tallystick.archive.manifest import FileDraft, Kind, Way
+from tallystick.archive.query import yield_to_others
 from tallystick.archive.relation import DUPLICATE_COLUMNS, EVENT_COLUMNS, copy_to_parquet
 
 # What the manifest says about a file: rows, positions, and the range of its times.
@@ -44,13 +45,17 @@ class Recorder:
         data_folder: Path,
         epoch: int,
         file_name: Callable[[str, str, str], str],
+        *,
+        yielding: bool = True,
     ) -> None:
+        """``yielding``: what is written beside lets other processes go first."""
         self._connection = connection
         self._data_folder = data_folder
         self._epoch = epoch
         self._file_name = file_name
         self._beside = connection.cursor()
-        self._thread = ThreadPoolExecutor(1, "archive-file")
+        patience = yield_to_others if yielding else None
+        self._thread = ThreadPoolExecutor(1, "archive-file", initializer=patience)
 
     def close(self) -> None:
         """Wait for what is being written, and let go of its connection."""

@@ -92,8 +92,9 @@ class Worker:
         self._connection = self._engine(settings, "fold", thirds=2)
         rules = Rules()
         recorder = self._recorder = Recorder(
-            self._connection, folder, self.owner.epoch, self.owner.file_name
-        )
+            self._connection, folder, self.owner.epoch, self.owner.file_name,
+            yielding=not settings.alone,
+        )  # fmt: skip
         meterer = Meterer(self._connection, rules, self.uniques, self.owner)
         self.counting = Counting(
             state=state, owner=self.owner, meterer=meterer, recorder=recorder, keys=self.keys,
