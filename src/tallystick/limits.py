@@ -155,6 +155,9 @@ OBJECT_PIECE_BYTES: Final = 32 * MIB
 """Decompressed bytes of an object that are cut into records at once; two pieces wait at most."""
 OBJECT_PIECE_LINES_MAX: Final = 500_000
 """Lines that are cut at once: a blank one takes a byte of a piece, and dozens to be told apart."""
+OBJECT_CLOSER_ROWS_MAX: Final = 5_000
+"""Records of an object that are read one by one in one step, some 50 us each; of a file in which
+all are odd, a step takes no more."""
 OBJECT_TRIES_MAX: Final = 5
 """How often a bucket that cannot be had is tried, each after a longer while, till others go on."""
 OBJECT_WAIT_SECONDS: Final = 0.01

@@ -153,6 +153,17 @@ class Tenant:
         """What a check says that was used, of each feature."""
         return {feature: self._checked(customer, feature)["currentUsage"] for feature in FEATURES}
 
+    def history(self, feature: str, customer: str = "acme") -> dict[str, float]:
+        """What a customer's history of a feature ends with, for each region."""
+        since = "startDate=2026-01-20T00:00:00Z"
+        path = f"/api/v1/usage/{customer}/history/{feature}?{since}&groupBy=region"
+        status, told = self.server.ask(path, key=self.key)
+        assert status == 200, told
+        return {
+            series["tags"][0]["value"]: series["points"][-1]["value"]
+            for series in told["data"]["series"]
+        }
+
     def report(self, sent: Sequence[Event]) -> None:
         """Send events with the SDK, and wait until they are counted."""
         stigg = Stigg(api_key=self.key, base_url=self.server.url)

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 import zstandard
 
-from tallystick import limits
+from tallystick import failpoints, limits
 from tallystick.clock import to_datetime
 from tallystick.fold.step import Fold
 from tallystick.objects import sources
@@ -525,3 +525,27 @@ def test_the_same_events_are_the_same_rows_in_every_format(
         assert other.door.post("/api/v1/events", {"events": TOLD}).status == 200
         other.drain()
         assert other.rows(KEPT) == from_file
+
+
+def parts_of(place: Place, path: Path) -> int:
+    """Imports a file; returns in how many parts it was counted."""
+    passed: list[str] = []
+    failpoints.arm(passed.append)
+    try:
+        run = place.imported(path)
+    finally:
+        failpoints.arm(None)
+    assert (run.counted, run.rejected) == (20_000, 0)
+    return passed.count("objects.after_commit")
+
+
+def test_what_is_read_one_by_one_is_counted_in_smaller_parts(
+    place: Place, exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "OBJECT_CLOSER_ROWS_MAX", 1_000)
+    (exports / "plain.jsonl").write_bytes(calls(range(20_000)))
+    odd = lines([event(f"odd-{number}\n") for number in range(20_000)])
+    (exports / "odd.jsonl").write_bytes(odd)
+    assert parts_of(place, exports / "plain.jsonl") < 10
+    assert parts_of(place, exports / "odd.jsonl") == 20
+    place.verified()

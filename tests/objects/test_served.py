@@ -79,6 +79,8 @@ def test_every_format_in_every_bucket_counts_what_the_sdk_counts(
     assert tenant.totals("acme") == tenant.totals("globex") == {
         "calls": 60, "tokens": 10 * sum(range(60)), "regions": 7,
     }  # fmt: skip
+    regions = {f"region-{number}": 10.0 * sum(range(number, 60, 7)) for number in range(7)}
+    assert tenant.history("tokens", "acme") == tenant.history("tokens", "globex") == regions
     states = {key: each["state"] for key, each in by_key(run).items()}
     assert states.pop("upload.tmp") == "ignored"
     assert set(states.values()) == {"done"}

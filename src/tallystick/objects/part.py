@@ -147,7 +147,6 @@ class PartCounter:
             self._halve(run, reader, part, error)
         else:
             self._attempts.end()
-            reader.rows_max = min(2 * reader.rows_max, limits.STEP_ALONE_EVENTS_MAX)
 
     def _begin(self, reader: ObjectReader, part: Part) -> None:
         """Record that a part is about to be counted: for who follows if this process ends in it."""
@@ -175,6 +174,7 @@ class PartCounter:
         found, now = reader.found, self._clock.now()
         rules = Rules(reader.job.columns, now, self._future_us)
         sent, hi, lo = self._ahead.read(reader, part, rules)
+        reader.suit(len(part.lines), sent.looked_closer)
         self._read_ahead(reader, part, rules)
         rejected = sent.rejected + [_oversized(line) for line in part.oversized]
         if len(sent.rejected) == len(part.lines):

@@ -70,8 +70,9 @@ class ObjectReader:
         self._kind: Kind = "lines" if named is None else named.kind
         self._connection = connection
         self._data_folder = data_folder
-        self.rows_max = limits.STEP_ALONE_EVENTS_MAX
-        """Fewer than this after a part that failed."""
+        self.rows_max = limits.OBJECT_CLOSER_ROWS_MAX
+        """How many records a part has at most: more as parts show how they are read, fewer after
+        one that failed."""
         self.rejects_at: tuple[int, int] | None = None
         """Of which place rejects were written last, perhaps of a part that then was not counted."""
         self.ended = False
@@ -122,6 +123,13 @@ class ObjectReader:
         self._rows.passed(part)
         if self._rows.is_done and self._upcoming is not None:
             self._rows, self._upcoming = self._upcoming, None
+
+    def suit(self, rows: int, looked_closer: int) -> None:
+        """Let parts grow, but not beyond what is read in a moment: so many rows were, and so many
+        of them one by one, which takes a hundred times as long."""
+        fitting = rows * limits.OBJECT_CLOSER_ROWS_MAX // max(1, looked_closer)
+        most = min(limits.STEP_ALONE_EVENTS_MAX, max(fitting, limits.STEP_EVENTS_MIN))
+        self.rows_max = min(2 * self.rows_max, most)
 
     def try_again(self) -> None:
         """Begin anew where the ledger says."""

@@ -151,6 +151,8 @@ class Sent:
     rejected: list[Rejected] = field(default_factory=list)
     _mended: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     _names_once: bool = False
+    looked_closer: int = 0
+    """How many records were read with care."""
 
     def begin(self) -> None:
         """Make the table, empty."""
@@ -193,6 +195,7 @@ class Sent:
 
     def look_closer(self, row: int, found: dict[str, Any] | list[Problem]) -> None:
         """Take a record that was read with care."""
+        self.looked_closer += 1
         if isinstance(found, list):
             self.rejected.append(Rejected(int(self.lines[row]), found))
         else:
