@@ -220,3 +220,36 @@ def meaning(row: Row) -> list[object]:
     """What meters see: the text of a number, whether it is kept as one or as a string."""
     *fields, dimensions = row
     return [*fields, str(json.loads(dimensions, parse_int=str, parse_float=str)["x"])]
+
+
+# ------------------------------------------------------------------- names that say something
+
+
+@pytest.mark.parametrize("name", ["{table}", "{select}", "{stamp}", "{is_plain}", "sent_0", "a:b"])
+def test_a_dimension_keeps_its_name_whatever_that_says(bench: Bench, name: str) -> None:
+    flat = f"dimensions.{name}"
+    required = {"customerId": "acme", "eventName": "call", "idempotencyKey": "k"}
+    text = io.StringIO()
+    csv.writer(text).writerows([[*required, flat], [*required.values(), "x"]])
+    select = ", ".join(f"'{value}' AS \"{field}\"" for field, value in required.items())
+    found = [
+        bench.csv(text.getvalue().encode()),
+        bench.lines(json.dumps(required | {flat: "x"}).encode() + b"\n"),
+        bench.parquet(f"SELECT {select}, 'x' AS \"{flat}\""),
+    ]
+    for judged in found:
+        ((_, row),) = judged.rows
+        assert json.loads(row[-1]) == {name: "x"}
+
+
+def test_an_unknown_field_is_found_beside_a_dimension_with_another_name(bench: Bench) -> None:
+    """Our name of it has a colon more than theirs, which would make up for the field's own."""
+    good = {"customerId": "acme", "eventName": "call", "foo": 1, "dimensions.q": 1}
+    lines = [
+        json.dumps(good | {"idempotencyKey": f"{number}"} | more).encode() + b"\n"
+        for number in range(200)
+        for more in [{"extra": number} if number % 2 else {}]
+    ]
+    judged = bench.lines(b"".join(lines), {"dimensions.a:b": "foo"})
+    assert sorted(judged.rejected) == list(range(2, 201, 2))
+    assert {json.loads(row[-1])["a:b"] for _, row in judged.rows} == {1}

@@ -23,6 +23,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     "freshness": {"clock"},
     "local_socket": {"limits"},
     "settings": {"clock", "errors", "limits"},
+    "threads": set(),
     # pure
     "core": {"clock", "errors", "limits"},
     "metering": FREE | {"core"},
@@ -43,9 +44,10 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
     # what counts, and what proves it
     "fold": FREE
     | {"archive", "catalog", "core", "entitlements", "failpoints", "freshness", "inbox", "keys",
-       "metering", "objects", "store", "usage"},
+       "metering", "objects", "store", "threads", "usage"},
     # Objects are counted as the fold counts, at its positions; the worker alone takes both.
-    "objects": FREE | {"archive", "failpoints", "fold", "inbox", "ingest", "store"},
+    "objects": FREE
+    | {"archive", "failpoints", "fold", "inbox", "ingest", "store", "threads"},
     "verify": FREE
     | {"archive", "core", "entitlements", "inbox", "metering", "store", "usage"},
     # what joins everything, and the doors
@@ -54,9 +56,10 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
        "settings", "store", "usage"},
     "api": FREE
     | {"__init__", "access", "app", "archive", "catalog", "core", "entitlements", "failpoints",
-       "freshness", "inbox", "ingest", "local_socket", "objects", "store", "usage"},
+       "freshness", "inbox", "ingest", "local_socket", "objects", "store", "threads", "usage"},
     "process": FREE
-    | {"access", "api", "app", "archive", "folder", "local_socket", "settings", "store"},
+    | {"access", "api", "app", "archive", "folder", "local_socket", "settings", "store",
+       "threads"},
     "cli": FREE
     | {"__init__", "access", "app", "failpoints", "fold", "folder", "inbox", "objects",
        "process",

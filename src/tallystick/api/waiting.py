@@ -13,9 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from tallystick import limits
-from tallystick.archive.query import yield_to_others
 from tallystick.errors import TooManyRequests
 from tallystick.store import Store, Transaction
+from tallystick.threads import yield_to_others
 
 T = TypeVar("T")
 

@@ -12,7 +12,6 @@ thread's priority lowers the query's: see ``yield_to_others``.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,6 @@ from numpy.typing import NDArray
 from tallystick import limits
 from tallystick.errors import TimedOut, Unavailable
 
-MOST_NICE: Final = 19
 _INTERRUPT_AGAIN_SECONDS: Final = 0.05
 
 
@@ -115,17 +113,6 @@ class Session:
     def _check_time(self) -> None:
         if time.monotonic() > self._deadline:
             raise duckdb.InterruptException("the time is up")
-
-
-def yield_to_others(niceness: int = MOST_NICE) -> None:
-    """Let the calling thread, and those it starts from now on, run when others do not want the
-    processor. With two such threads on two processors, a niceness of 10 still doubled the p99 of
-    checks and 19 left it as it was.
-
-    Linux has priorities per thread; where they are per process this does nothing.
-    """
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
 
 def _open(archive: Path, spill: Path, memory_mib: int) -> duckdb.DuckDBPyConnection:

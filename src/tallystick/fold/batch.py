@@ -82,7 +82,8 @@ class Batch:
     environments: tuple[str, ...]
     env_nos: NDArray[np.int32]
     incoming: str = "SELECT * FROM incoming"
-    """A select of the events, in order: the table ``incoming`` unless they are elsewhere."""
+    """A select of the events, in order: the table ``incoming`` unless they are elsewhere. What is
+    new of them is told by their places, so it gives the same until the batch is done with."""
 
     @property
     def position_first(self) -> int:

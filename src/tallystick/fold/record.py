@@ -7,7 +7,8 @@ that another connection can read also on a thread, and so a core, of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -15,8 +16,8 @@ import duckdb
 
 from tallystick.archive.drafts import Drafts
 from tallystick.archive.manifest import FileDraft, Kind, Way
-from tallystick.archive.query import yield_to_others
 from tallystick.archive.relation import DUPLICATE_COLUMNS, EVENT_COLUMNS, copy_to_parquet
+from tallystick.threads import begin
 
 # What the manifest says about a file: rows, positions, and the range of its times.
 EXTENT = """
@@ -54,12 +55,10 @@ class Recorder:
         self._epoch = epoch
         self._file_name = file_name
         self._beside = connection.cursor()
-        patience = yield_to_others if yielding else None
-        self._thread = ThreadPoolExecutor(1, "archive-file", initializer=patience)
+        self._yielding = yielding
 
     def close(self) -> None:
-        """Wait for what is being written, and let go of its connection."""
-        self._thread.shutdown()
+        """Let go of the second connection; nothing is being written."""
         self._beside.close()
 
     def drafts(self) -> Drafts:
@@ -73,7 +72,9 @@ class Recorder:
     def events_beside(self, way: Way, select: str) -> Future[FileDraft | None]:
         """The same of a select that gives what ``events`` does, from tables that all connections
         see, while the caller goes on."""
-        return self._thread.submit(self._write, self._beside, _events(way, f"({select})"))
+        relation = _events(way, f"({select})")
+        write = partial(self._write, self._beside, relation)
+        return begin(write, "archive-file", yielding=self._yielding)
 
     def duplicates(self, bucket: int) -> FileDraft | None:
         """The table ``repeated`` as a file of the log of duplicates; None when it is empty."""

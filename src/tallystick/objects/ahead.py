@@ -9,19 +9,19 @@ part before it was made smaller, or failed) is forgotten, and nothing of it was 
 from __future__ import annotations
 
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Final, NamedTuple
 
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from tallystick.archive.query import yield_to_others
 from tallystick.failpoints import reach_each
 from tallystick.objects.cutting import Place
 from tallystick.objects.reader import ObjectReader, Part
 from tallystick.objects.sent import Rules, Sent
+from tallystick.threads import begin
 
 
 class ReadPart(NamedTuple):
@@ -80,19 +80,12 @@ class Ahead:
 
     def begin(self, reader: ObjectReader, before: Part, part: Part, rules: Rules) -> None:
         """Read ``part``, which follows ``before``, on another thread."""
-        number, future = self._next_table(), Future[ReadPart]()
-
-        def run() -> None:
-            if self._yielding:
-                yield_to_others()
-            try:
-                future.set_result(self._read(reader, part, rules, number))
-            except BaseException as error:  # raised again where the result is taken
-                future.set_exception(error)
+        number = self._next_table()
 
         after = (before.place, before.skip)
-        self._begun = _Begun(reader, reader.tries, after, part, future)
-        Thread(target=run, name="object-part", daemon=True).start()
+        read = partial(self._read, reader, part, rules, number)
+        result = begin(read, "object-part", yielding=self._yielding)
+        self._begun = _Begun(reader, reader.tries, after, part, result)
 
     def close(self) -> None:
         """Wait for what was begun, and let go of the connections."""

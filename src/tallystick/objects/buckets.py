@@ -7,11 +7,10 @@ Leaves to others: what is in an object (``reading``), and which objects were rea
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import quote, unquote
 
@@ -24,6 +23,7 @@ from tallystick.objects.errors import AccessDenied, ObjectError, SourceRefused
 from tallystick.objects.folders import Folder, is_data_folder
 from tallystick.objects.formats import format_of
 from tallystick.objects.info import Finding, ObjectInfo, Refused, Step, ignore
+from tallystick.threads import begin
 
 __all__ = ["Bucket", "Finding", "ObjectInfo"]
 
@@ -149,7 +149,7 @@ class Bucket:
         """In order, while the next ranges are already under way."""
         coming: deque[Future[bytes]] = deque()
         for start, end in ranges:
-            coming.append(_begun(partial(self._store.range, info, start, end)))
+            coming.append(begin(partial(self._store.range, info, start, end), "object"))
             if len(coming) > self._ahead:
                 yield coming.popleft().result()
         while coming:
@@ -194,20 +194,6 @@ class Bucket:
             if info.size or isinstance(error, SourceRefused):
                 return _bad("read", error)
         return Finding("read", True, f"{info.key} can be read")
-
-
-def _begun(work: Callable[[], bytes]) -> Future[bytes]:
-    """Work on a thread of its own, not a pool's: who ends does not wait for a bucket that hangs."""
-    future: Future[bytes] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # raised again where the result is taken
-            future.set_exception(error)
-
-    Thread(target=run, name="object", daemon=True).start()
-    return future
 
 
 def _bad(step: Step, error: TallystickError) -> Finding:

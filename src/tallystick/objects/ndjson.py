@@ -127,10 +127,12 @@ class LineReader:
             dimensions = _gathered(dimensions, self._flattened, sent)
         odd = " OR ".join(_is_odd(f"c{number}") for number in range(len(FIELDS)))
         return (
-            f"SELECT *, {_colons()} AS colons FROM (SELECT row_number() OVER () - 1 AS place, "
+            f"SELECT *, {_colons()} - more AS colons "
+            "FROM (SELECT row_number() OVER () - 1 AS place, "
             f"{customer} AS customer, {resource} AS resource, {name} AS event_name, {key} AS key, "
             f"{stamp} AS stamp, {dimensions} AS dimensions, ({odd}) AS odd, "
-            f"c{len(FIELDS)} IS NOT NULL AS nested FROM ({read}))"
+            f"c{len(FIELDS)} IS NOT NULL AS nested, {_more(self._flattened, sent)} AS more "
+            f"FROM ({read}))"
         )
 
 
@@ -198,6 +200,16 @@ def _is_odd(column: str) -> str:
     """Whether a column holds something that is no string, or one with an escape."""
     text = f"CAST({column} AS VARCHAR)"
     return f"coalesce(NOT starts_with({text}, '\"') OR contains({text}, '\\'), false)"
+
+
+def _more(flattened: list[str], sent: Sent) -> str:
+    """How many colons our names of a row's dimensions have that theirs, in its line, have not."""
+    counts = [
+        (number, sent.rules.columns.ours(theirs).count(":") - theirs.count(":"))
+        for number, theirs in enumerate(flattened, start=len(FIELDS) + 1)
+    ]
+    terms = [f"{more} * CAST(c{number} IS NOT NULL AS INTEGER)" for number, more in counts if more]
+    return " + ".join(terms) or "0"
 
 
 def _gathered(nested: str, flattened: list[str], sent: Sent) -> str:

@@ -53,7 +53,8 @@ class Part(NamedTuple):
 
 
 class ObjectReader:
-    """Reads one object from where the ledger says. Used by one thread."""
+    """Reads one object from where the ledger says. Used by one thread, which may have another
+    ``read`` a part meanwhile, one at a time."""
 
     def __init__(
         self,

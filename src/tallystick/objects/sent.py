@@ -159,7 +159,8 @@ class Sent:
         self._run(CREATE_SENT)
 
     def _run(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run a statement on the table. (Not ``format``: patterns have braces of their own.)"""
+        """Run a statement of ours on the table: nobody's text is in it, which might say ``{table}``
+        too. (Not ``format``: patterns have braces of their own.)"""
         return self.connection.execute(sql.replace("{table}", self.table), values).fetchall()
 
     def add_read(
@@ -172,14 +173,16 @@ class Sent:
         """
         line = int(self.lines[first]) if len(self.lines) else 1
         parts = {
+            "{table}": self.table,
             "{stamp}": _STAMP if timed else "stamp",
             "{is_plain}": is_plain(timed=timed, made=made),
+            # Last, and not looked at again: names of columns and of the file are in it.
             "{select}": select if timed else _WITH_TIME.replace("{select}", select),
         }
         sql = ADD_READ
         for name, text in parts.items():
             sql = sql.replace(name, text)
-        self._run(sql, first, line, self.rules.latest)
+        self.connection.execute(sql, [first, line, self.rules.latest]).fetchall()
         self._names_once = made
         ((rows, colons),) = self._run(ACCOUNT, first)
         return int(rows), int(colons)

@@ -14,8 +14,8 @@ from tallystick.api.metrics import SharedCounts
 from tallystick.api.queries import OwnQueries, QueryHost
 from tallystick.api.routes import all_routes
 from tallystick.app import open_services
-from tallystick.archive.query import yield_to_others
 from tallystick.process.link import Link
+from tallystick.threads import yield_to_others
 
 if TYPE_CHECKING:
     from tallystick.settings import Settings

@@ -17,7 +17,6 @@ from typing import Final
 
 from tallystick import limits
 from tallystick.app import open_worker
-from tallystick.archive.query import yield_to_others
 from tallystick.backoff import backoff_seconds
 from tallystick.errors import TallystickError
 from tallystick.folder import DataFolder
@@ -26,6 +25,7 @@ from tallystick.process.loops import run_steps
 from tallystick.process.owner import OwnerLock
 from tallystick.process.pids import remove_pid, write_pid
 from tallystick.settings import Settings
+from tallystick.threads import yield_to_others
 
 log = logging.getLogger(__name__)
 
