@@ -70,13 +70,15 @@ class Ahead:
         return None
 
     def read(self, reader: ObjectReader, part: Part, rules: Rules) -> ReadPart:
-        """A part's records: waits for what was begun, or reads them now."""
+        """A part's records: waits for what was begun, or reads them now. Where other processes go
+        first, that is on a thread which lets them."""
         begun, self._begun = self._begun, None
         if begun is not None:
             begun.result.exception()  # one part at a time: a reader learns from what it reads
             if begun.part is part:
                 return begun.result.result()
-        return self._read(reader, part, rules, self._next_table())
+        read = partial(self._read, reader, part, rules, self._next_table())
+        return begin(read, "object-part", yielding=True).result() if self._yielding else read()
 
     def begin(self, reader: ObjectReader, before: Part, part: Part, rules: Rules) -> None:
         """Read ``part``, which follows ``before``, on another thread."""

@@ -1,8 +1,8 @@
 """What takes long and needs no store: listing buckets and reading objects, on a thread of its own.
 
 Owns: one job at a time and the few results that may wait for whoever counts them. Promises: the
-fold never waits for a network; memory is that of two pieces; a job that is given up ends at its
-next result.
+fold never waits for a network, and nobody else for this thread; memory is that of two pieces; a job
+that is given up ends at its next result.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
+
+from tallystick.threads import yield_to_others
 
 Result = TypeVar("Result")
 
@@ -47,6 +49,7 @@ class Feed(Generic[Result]):
         self._given_up.set()
 
     def _run(self, job: Callable[[], Iterator[Result]]) -> None:
+        yield_to_others()
         ended = Ended()
         try:
             for result in job():
