@@ -90,11 +90,19 @@ def _show_checks(stigg: Stigg) -> None:
     for customer, feature, wanted in CHECKS:
         answer = _check(stigg, customer, feature, wanted)
         limit = "unlimited" if answer.has_unlimited_usage else _number(answer.usage_limit)
-        decision = "granted" if answer.is_granted else f"DENIED: {answer.access_denied_reason}"
+        decision = _decision(answer, wanted)
         used = _number(answer.current_usage)
         rows.append((customer, feature, wanted or "", used, limit, decision))
     header = ("customer", "feature", "asks for", "used", "limit", "decision")
     _table("May they? (GET …/entitlements/check)", header, rows)
+
+
+def _decision(answer: Any, wanted: int | None) -> str:
+    if not answer.is_granted:
+        return f"DENIED: {answer.access_denied_reason}"
+    limit = answer.usage_limit
+    is_beyond = limit is not None and answer.current_usage + (wanted or 0) > limit
+    return "granted (soft limit)" if is_beyond else "granted"
 
 
 def _show_next(server: Server) -> None:

@@ -61,14 +61,15 @@ _ADD_ENVIRONMENT = (
 )
 
 
-def add_environment(tx: Transaction, environment: str, now: Instant) -> None:
-    """Make sure that the environment exists; raises ``OperatorError`` for a bad name."""
+def add_environment(tx: Transaction, environment: str, now: Instant) -> bool:
+    """Make sure that the environment exists; returns whether it did not. Raises ``OperatorError``
+    for a bad name."""
     if not _ENVIRONMENT.fullmatch(environment):
         raise OperatorError(
             f"--environment {environment!r}: must begin with a letter or digit and have at most "
             "100 letters, digits, '_', '.' and '-'"
         )
-    tx.run(_ADD_ENVIRONMENT, environment, now)
+    return tx.run(_ADD_ENVIRONMENT, environment, now) == 1
 
 
 _ADD_KEY = "INSERT INTO api_keys (hash, environment, kind, hint, created_at) VALUES (?, ?, ?, ?, ?)"

@@ -63,7 +63,7 @@ def test_a_reject_is_exit_code_1(
     (folder,) = [each for each in out.splitlines() if each.startswith("what was rejected")]
     (file_of_rejects,) = Path(folder.rpartition(": ")[2]).iterdir()
     assert json.loads(file_of_rejects.read_text())["line"] == 3
-    assert error == "", "a bar is for terminals"
+    assert error.splitlines() == [f"{exports.parent / 'data'} is a new data folder"], "no bar"
 
 
 def test_a_dry_run_judges_and_counts_nothing(
@@ -74,7 +74,16 @@ def test_a_dry_run_judges_and_counts_nothing(
     assert (tried["state"], tried["good"], tried["rejected"]) == ("partial", 2, 1)
     assert not (tmp_path / "data").exists()
     assert main(["import", str(exports), "--dry-run", *flags]) == 1
-    assert "2 records would be counted, 1 rejected" in capsys.readouterr().out
+    assert "2 good records, 1 rejected" in capsys.readouterr().out
+
+
+def test_a_new_environment_is_said_once(
+    capsys: pytest.CaptureFixture[str], flags: list[str], exports: Path
+) -> None:
+    said = "nosuch is a new environment; `tallystick keys create --environment nosuch`"
+    for expected in (True, False):
+        main(["import", str(exports), "--environment", "nosuch", *flags])
+        assert (said in capsys.readouterr().err) is expected
 
 
 def test_nothing_new_is_said(
@@ -82,7 +91,9 @@ def test_nothing_new_is_said(
 ) -> None:
     (tmp_path / "empty").mkdir()
     assert main(["import", str(tmp_path / "empty"), *flags]) == 0
-    assert capsys.readouterr().out.startswith("nothing was found that was not read before\n")
+    assert capsys.readouterr().out.startswith(
+        "there was nothing to read that was not read before\n"
+    )
 
 
 @pytest.mark.parametrize(

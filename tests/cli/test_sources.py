@@ -67,8 +67,12 @@ def test_what_people_read(
     out = capsys.readouterr().out
     assert "partial (objects that wait for a person: 1): 1 counted" in out
     assert "customerId, eventName, idempotencyKey is missing" in out
+    (number,) = [line.split()[0] for line in out.splitlines() if " b.csv " in line]
+    assert main(["sources", "run", source, "--wait", *flags]) == 0
+    assert "there was nothing to read that was not read before" in capsys.readouterr().out
     for verb, words in (
-        ("list", "partial"), ("show", "schedule  every 1h"), ("check", "good  list:"),
+        ("list", "succeeded"), ("show", "`retry` it by its id:\nID"), ("show", f"\n{number} "),
+        ("show", "schedule  every 1h"), ("check", "good  list:"),
         ("pause", "is paused"), ("resume", "resumed; next at"), ("run", "is queued"),
         ("remove", "what came of it stays counted"),
     ):  # fmt: skip

@@ -65,7 +65,7 @@ def shell(folder: Path, block: str, **variables: str) -> str:
 
 def test_the_imports_count_what_the_page_shows(folder: Path) -> None:
     told = shell(folder, AT_ONCE)
-    assert "4 records would be counted, 0 rejected" in told
+    assert "4 good records, 0 rejected" in told
     assert "4 counted, 0 duplicates, 0 rejected" in told
     staging = json.loads(told[told.index("{") :])
     assert (staging["environment"], staging["counted"]) == ("staging", 4)

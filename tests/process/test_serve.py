@@ -37,6 +37,17 @@ def test_a_signal_ends_it_with_0_and_nothing_is_left(
         assert [name for name, pid in pids.items() if is_running(pid)] == []
 
 
+def test_control_c_ends_it_without_a_word(tmp_path: Path) -> None:
+    """A terminal sends the signal to every process; one of them is answering histories."""
+    with Server(tmp_path / "data") as server:
+        history = "/api/v1/usage/nobody/history/nothing?startDate=2026-01-01T00:00:00Z"
+        assert server.ask(history)[0] == 404
+        for pid in server.pids().values():
+            os.kill(pid, signal.SIGINT)
+        assert server.process.wait(30) == 0
+        assert "Traceback" not in server.errors.read_text()
+
+
 def test_without_a_chosen_key_one_is_made_and_shown_once(tmp_path: Path) -> None:
     with Server(tmp_path / "data", TALLYSTICK_API_KEY="") as server:
         key = server.read_line().split()[-1]

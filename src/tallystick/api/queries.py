@@ -173,11 +173,13 @@ class QueryHost:
         self._answering: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one API process until it ends."""
-        async for asked in _frames(reader, _Asked):
-            task = asyncio.get_running_loop().create_task(self._tell(asked, writer))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+        """Answer one API process until it ends, or this one does."""
+        # The end of the loop cancels it, of which Python 3.11 would tell stderr.
+        with suppress(asyncio.CancelledError):
+            async for asked in _frames(reader, _Asked):
+                task = asyncio.get_running_loop().create_task(self._tell(asked, writer))
+                self._answering.add(task)
+                task.add_done_callback(self._answering.discard)
         writer.close()
 
     async def _tell(self, asked: _Asked, writer: asyncio.StreamWriter) -> None:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 _POLL_SECONDS: Final = 0.1
 _OWNER_ASKED_SECONDS: Final = 2.0
 """How often it is looked whether the owner has gone."""
+_NEW_ENVIRONMENT: Final = (
+    "{0} is a new environment; `tallystick keys create --environment {0}` makes a key of it"
+)
 ENDED: Final = ("succeeded", "partial", "failed", "stopped")
 
 
@@ -159,14 +162,15 @@ def tell(told: dict[str, Any], *, as_json: bool) -> int:
         print_json(told)
     else:
         rows = [
-            (each["key"], each["state"], each["counted"], each["duplicates"], each["rejected"],
-             each["reason"] or "")
+            (each["id"], each["key"], each["state"], each["counted"], each["duplicates"],
+             each["rejected"], each["reason"] or "")
             for each in told["objects"]
         ]  # fmt: skip
+        header = ("ID", "OBJECT", "STATE", "COUNTED", "DUPLICATES", "REJECTED", "REASON")
         if rows:
-            print_table(("OBJECT", "STATE", "COUNTED", "DUPLICATES", "REJECTED", "REASON"), rows)
-        else:
-            print("nothing was found that was not read before")
+            print_table(header, rows)
+        elif told["state"] == "succeeded":
+            print("there was nothing to read that was not read before")
         _print_reasons(told["reasons"])
         reason = f" ({told['reason']})" if told["reason"] else ""
         print(
@@ -187,12 +191,16 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.dry_run:
         return _try_out(settings, given, as_json=parsed.json)
     folder = DataFolder(settings.data_dir)
+    new = [] if folder.state_db.exists() else [f"{folder.path} is a new data folder"]
     folder.prepare()
     with closing(open_state(folder)) as state:
         now = open_folder_clock(folder).now()
         with state.writing() as transaction:
-            add_environment(transaction, parsed.environment, now)
+            is_new = add_environment(transaction, parsed.environment, now)
+            if is_new and parsed.environment != DEFAULT_ENVIRONMENT:
+                new.append(_NEW_ENVIRONMENT.format(parsed.environment))
             run = ask_import(transaction, parsed.environment, given, now)
+        print(*new, sep="\n", end="\n" if new else "", file=sys.stderr)
         told = worked_off(settings, folder, state, run)
     return tell(told, as_json=parsed.json)
 
@@ -252,7 +260,10 @@ def _try_out(settings: Settings, given: dict[str, Any], *, as_json: bool) -> int
         ]
         print_table(("OBJECT", "STATE", "RECORDS", "REJECTED", "REASON"), rows)
         _print_reasons(told["reasons"])
-        print(f"{told['good']:,} records would be counted, {told['rejected']:,} rejected")
+        print(
+            f"{told['good']:,} good records, {told['rejected']:,} rejected; which of them are "
+            "duplicates was not looked at"
+        )
     return 0 if told["state"] == "succeeded" else EXIT_FOUND_SOMETHING
 
 

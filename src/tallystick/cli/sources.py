@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tallystick import limits
 from tallystick.access import DEFAULT_ENVIRONMENT, add_environment
 from tallystick.cli.common import (
     EXIT_FOUND_SOMETHING,
@@ -105,8 +106,9 @@ def _add(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print_json(told)
     else:
-        print(f"source {made.id} reads {told['url']} next at {told['nextRunAt']}")
-        print(f"see whether it can: tallystick sources check {made.id}")
+        print(f"source {made.id} will read {told['url']}, next at {told['nextRunAt']}")
+        where = f" --data-dir {parsed.data_dir}" if parsed.data_dir else ""
+        print(f"see whether it can: tallystick sources check {made.id}{where}")
     return 0
 
 
@@ -155,7 +157,7 @@ def _list(parsed: argparse.Namespace) -> int:
 
 def _show(parsed: argparse.Namespace) -> int:
     from tallystick.objects import ledger
-    from tallystick.objects.told import run_told, source_told
+    from tallystick.objects.told import object_told, run_told, source_told
 
     with _opened(parsed) as (state, _, folder), state.reading() as transaction:
         found = _found(transaction, parsed)
@@ -163,7 +165,11 @@ def _show(parsed: argparse.Namespace) -> int:
             run_told(transaction, run, folder.rejects, with_objects=False)
             for run in ledger.runs_of(transaction, found.id, 2**62, 10)
         ]
-        told = source_told(found) | {"runs": runs}
+        refused = [
+            object_told(each)
+            for each in ledger.refused_of(transaction, found.id, limits.RUN_OBJECTS_SHOWN_MAX)
+        ]
+        told = source_told(found) | {"runs": runs, "refused": refused}
     if parsed.json:
         print_json(told)
         return 0
@@ -175,7 +181,16 @@ def _show(parsed: argparse.Namespace) -> int:
         for run in runs
     ]  # fmt: skip
     print_table(("RUN", "STATE", "COUNTED", "DUPLICATES", "REJECTED", "ENDED", "REASON"), rows)
+    _show_refused(refused)
     return 0
+
+
+def _show_refused(refused: list[dict[str, Any]]) -> None:
+    """What waits for a person, with the numbers that `retry` takes."""
+    if refused:
+        print("\nwhat is not read before you mend it and `retry` it by its id:")
+        rows = [(each["id"], each["key"], each["state"], each["reason"] or "") for each in refused]
+        print_table(("ID", "OBJECT", "STATE", "REASON"), rows)
 
 
 def _shown(value: Any) -> str:

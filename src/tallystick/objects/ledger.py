@@ -138,6 +138,12 @@ FIND_OBJECT: Final = f"SELECT {_OBJECT_COLUMNS} FROM objects WHERE id = ?"
 
 OBJECTS_OF_RUN: Final = f"SELECT {_OBJECT_COLUMNS} FROM objects WHERE run = ? ORDER BY id LIMIT ?"
 
+# Of a source, what nobody reads before a person asks for it.
+REFUSED_OF_SOURCE: Final = f"""
+SELECT {_OBJECT_COLUMNS} FROM objects
+WHERE scope = ? AND state IN ('failed', 'stopped', 'review') ORDER BY id LIMIT ?
+"""
+
 # Every version of these keys that a source has met.
 VERSIONS: Final = """
 SELECT key, version, state, ended_at, run FROM objects WHERE scope = ? AND url = ? AND key = ?
@@ -394,6 +400,11 @@ def find_object(transaction: Transaction, number: int) -> StoredObject | None:
 def objects_of(transaction: Transaction, run: Run, most: int) -> list[StoredObject]:
     """What a run met, in the order it was listed."""
     return [_object(row) for row in transaction.all(OBJECTS_OF_RUN, run.seq, most)]
+
+
+def refused_of(transaction: Transaction, source: str, most: int) -> list[StoredObject]:
+    """Objects of a source that wait for a person, in the order they were listed."""
+    return [_object(row) for row in transaction.all(REFUSED_OF_SOURCE, source, most)]
 
 
 def begin_part(transaction: Transaction, found: StoredObject, records: int) -> None:
