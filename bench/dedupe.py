@@ -156,7 +156,7 @@ def fold_batches(scene: Scene, batches: int, window: bool, random: np.random.Gen
         fresh = watch.time("sift", partial(scene.keys.fresh, hi, lo))
         assert fresh.sum() == BATCH_KEYS - repeats
         assert not fresh[places].any()
-        recent = hi[fresh], lo[fresh]
+        recent = scene.keys.fresh_keys
         _fold(scene, *recent, watch)
         watch.time("merge", partial(_merge, scene))
         watch.time("tend", lambda: sum(1 for _ in scene.keys.tend()))
@@ -208,7 +208,7 @@ def main() -> None:
 def _fold(scene: Scene, hi: Words, lo: Words, watch: Watch) -> None:
     bucket = DEDUPE_BUCKETS_PER_WINDOW
     name = _next_name()
-    write = partial(scene.keys.write, name, 2, hi, lo, bucket, bucket, bucket)
+    write = partial(scene.keys.write, name, 2, hi, lo, bucket, bucket, bucket, in_order=True)
     file = _named(watch.time("write", write))
     watch.time("add", partial(scene.keys.add, file))
     scene.files.append(file)

@@ -1,4 +1,4 @@
-"""The buckets that the tests of objects run against."""
+"""The buckets that the tests of objects run against, and what imports from them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.objects.front import Front
+from tests.objects.running import Place
 from tests.objects.scenes import (
     CloudScene,
     FolderScene,
@@ -24,6 +25,19 @@ _FRONTS = {"s3": s3_front, "gs": gcs_front}
 _prefixes = itertools.count(1)
 
 FrontOf = Callable[[str], Front]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with Place(tmp_path / "data") as made:
+        yield made
+
+
+@pytest.fixture
+def exports(tmp_path: Path) -> Path:
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from tallystick import limits
+from tallystick.objects.ledger import Run
 from tallystick.objects.reading import open_stream
 from tests.objects.front import Answer, Asked
 from tests.objects.running import Place, calls
@@ -22,17 +23,15 @@ from tests.objects.scenes import CloudScene
 GOOD = range(1_000, 1_010)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with Place(tmp_path / "data") as made:
-        yield made
-
-
-@pytest.fixture
-def exports(tmp_path: Path) -> Path:
-    folder = tmp_path / "exports"
-    folder.mkdir()
-    return folder
+def imported_with_peak(place: Place, exports: Path) -> tuple[Run, int]:
+    """An import, and the most bytes that Python held meanwhile."""
+    tracemalloc.start()
+    try:
+        run = place.imported(exports)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return run, peak
 
 
 def parquet(select: str, path: Path) -> bytes:
@@ -161,12 +160,7 @@ def test_a_line_of_a_gigabyte_is_refused_with_bounded_memory(
 
     (exports / "x.jsonl").write_bytes(b"not looked at")
     monkeypatch.setattr("tallystick.objects.reader.open_stream", stream)
-    tracemalloc.start()
-    try:
-        run = place.imported(exports)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    run, peak = imported_with_peak(place, exports)
     assert (run.counted, run.rejected) == (2, 1)
     (refused,) = place.rejects(run)
     assert (refused["line"], refused["reason"]) == (2, "is larger than 1048576 bytes")
@@ -175,12 +169,7 @@ def test_a_line_of_a_gigabyte_is_refused_with_bounded_memory(
 
 def test_a_bomb_is_defused_with_bounded_memory(place: Place, exports: Path) -> None:
     (exports / "bomb.jsonl.gz").write_bytes(gzip.compress(calls([1]) + b"\n" * (200 << 20), 9))
-    tracemalloc.start()
-    try:
-        run = place.imported(exports)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    run, peak = imported_with_peak(place, exports)
     assert place.one(run).state == "failed"
     assert peak < 160 << 20
 

@@ -7,7 +7,7 @@ import gzip
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,6 @@ from tallystick.clock import to_datetime
 from tallystick.fold.step import Fold
 from tallystick.objects import sources
 from tests.objects.running import Place, calls, event, lines
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with Place(tmp_path / "data") as made:
-        yield made
-
-
-@pytest.fixture
-def exports(tmp_path: Path) -> Path:
-    folder = tmp_path / "exports"
-    folder.mkdir()
-    return folder
 
 
 def small_steps(monkeypatch: pytest.MonkeyPatch, events: int = 10, piece: int = 4_000) -> None:

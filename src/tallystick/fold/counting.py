@@ -4,7 +4,7 @@ Owns: the order of durable writes. Files are written and fsynced first; one tran
 them, changes the counters and moves the position; what was taken is let go of by the caller, after
 that is durable. So a crash anywhere leaves either nothing but unnamed files, or a finished step.
 
-Leaves to others: what is in a batch and when it is taken (``step`` for the inbox, ``objects/fold``
+Leaves to others: what is in a batch and when it is taken (``step`` for the inbox, ``objects/part``
 for files in buckets).
 """
 
@@ -237,9 +237,9 @@ class Counting:
     def _write_keys(self, received: tuple[Instant, Instant]) -> FileDraft:
         name = self._owner.file_name("keys", "keys", "run")
         first, last = received
-        return self._keys.write_fresh(
-            name, self._owner.epoch,
-            bucket=self.bucket(first), time_first=first, time_last=last,
+        return self._keys.write(
+            name, self._owner.epoch, *self._keys.fresh_keys,
+            bucket=self.bucket(first), time_first=first, time_last=last, in_order=True,
         )  # fmt: skip
 
     def _commit(

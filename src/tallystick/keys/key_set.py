@@ -5,7 +5,7 @@ the run is dropped, while merges replace runs beside it; memory for filters stay
 Leaves to others: which runs are in the record (``archive/manifest.py``), merging them
 (``merge.py``), and calling ``tend`` beside the hot path.
 
-A step asks ``fresh``, writes the fresh keys with ``write``, commits the draft, then calls ``add``.
+A step asks ``fresh``, writes ``fresh_keys`` with ``write``, commits the draft, then calls ``add``.
 A new key costs one look into the summary; what passes it is sought run by run, the latest first,
 because a repetition mostly follows soon. Runs that the summary does not cover are asked through
 their own filters, which stay on disk.
@@ -75,8 +75,8 @@ class KeySet:
         self._building: Summary | None = None
         self._crowded = False
         self._written: tuple[str, Words, Words] | None = None
-        self._sifted: tuple[Words, Words] = (np.empty(0, np.uint64), np.empty(0, np.uint64))
-        """The fresh keys of the last batch, in order."""
+        self.fresh_keys: tuple[Words, Words] = (np.empty(0, np.uint64), np.empty(0, np.uint64))
+        """What the last ``fresh`` found to be so, in order."""
 
     def open(self, files: Iterable[ManifestFile]) -> None:
         """Begin with the runs of the record, and build the summary of all of them.
@@ -102,15 +102,8 @@ class KeySet:
         fresh = np.empty(len(order), dtype=np.bool_)
         marks = first_of_sorted(sorted_hi, sorted_lo) & ~self._find(Probe(sorted_hi, sorted_lo))
         fresh[order] = marks
-        self._sifted = sorted_hi[marks], sorted_lo[marks]
+        self.fresh_keys = sorted_hi[marks], sorted_lo[marks]
         return fresh
-
-    def write_fresh(
-        self, name: str, epoch: int, bucket: int, time_first: int, time_last: int
-    ) -> FileDraft:
-        """``write`` of the keys that the last ``fresh`` found to be, which are in order already."""
-        hi, lo = self._sifted
-        return self._write(name, epoch, hi, lo, bucket, time_first, time_last)
 
     def write(
         self,
@@ -121,25 +114,17 @@ class KeySet:
         bucket: int,
         time_first: int,
         time_last: int,
+        *,
+        in_order: bool = False,
     ) -> FileDraft:
         """Write keys, none twice, as a durable run ``name`` that is not in the set yet.
 
-        Times are received times. The run joins with ``add``, after the draft's commit.
+        Times are received times; ``in_order``: the keys are, as ``fresh_keys`` are. The run joins
+        with ``add``, after the draft's commit.
         """
-        order = order_of_batch(hi, lo)
-        hi, lo = hi.take(order), lo.take(order)
-        return self._write(name, epoch, hi, lo, bucket, time_first, time_last)
-
-    def _write(
-        self,
-        name: str,
-        epoch: int,
-        hi: Words,
-        lo: Words,
-        bucket: int,
-        time_first: int,
-        time_last: int,
-    ) -> FileDraft:
+        if not in_order:
+            order = order_of_batch(hi, lo)
+            hi, lo = hi.take(order), lo.take(order)
         size = write_run(self._folder / name, hi, lo)
         self._written = (name, hi, lo)
         return FileDraft(

@@ -80,12 +80,10 @@ class Ahead:
         read = partial(self._read, reader, part, rules, self._next_table())
         return begin(read, "object-part", yielding=True).result() if self._yielding else read()
 
-    def begin(self, reader: ObjectReader, before: Part, part: Part, rules: Rules) -> None:
+    def read_meanwhile(self, reader: ObjectReader, before: Part, part: Part, rules: Rules) -> None:
         """Read ``part``, which follows ``before``, on another thread."""
-        number = self._next_table()
-
         after = (before.place, before.skip)
-        read = partial(self._read, reader, part, rules, number)
+        read = partial(self._read, reader, part, rules, self._next_table())
         result = begin(read, "object-part", yielding=self._yielding)
         self._begun = _Begun(reader, reader.tries, after, part, result)
 

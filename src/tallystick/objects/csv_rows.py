@@ -1,7 +1,7 @@
 """CSV as rows: read by DuckDB, whole pieces at a time; every value is text.
 
-Owns: reading some records. Ragged ones, and those that are no UTF-8, are found by
-halving, so that a bad one costs its neighbours little.
+Owns: taking some records at once. Ragged ones, and those that are no UTF-8, are found by halving,
+so that a bad one costs its neighbours little.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Lines of JSON as rows: read by DuckDB, whole pieces at a time.
 
-Owns: making ``read`` of some lines, or saying that they take a closer look. What DuckDB lets pass
+Owns: taking some lines at once, or saying that they need a closer look. What DuckDB lets pass
 and we do not is told from counts over all of them: an unknown field has a colon that no column
 accounts for; a string that was none, or one with an escape, shows in its quotes.
 

@@ -93,6 +93,10 @@ class PartCounter:
         """The reserved position is taken, or left as a gap that the fold passes over."""
         self._reserved = self._counting.barrier = None
 
+    def close(self) -> None:
+        """Let go of what was read ahead."""
+        self._ahead.close()
+
     def _next_part(self, run: Run, reader: ObjectReader) -> Part | None:
         """The next part; None when it is on its way, or the object ended."""
         try:
@@ -212,7 +216,7 @@ class PartCounter:
             return
         following = reader.following(part, min(self._rows_max(reader), reader.rows_max))
         if following is not None:
-            self._ahead.begin(reader, part, following, rules)
+            self._ahead.read_meanwhile(reader, part, following, rules)
 
     def _may_use_more(self, reader: ObjectReader) -> bool:
         """Whether a second core may be used: nobody else wants it, and no death is being isolated,
@@ -220,10 +224,6 @@ class PartCounter:
         found = reader.found
         isolating = found.attempts or found.records < found.isolation.until
         return not isolating and self._share.has_second_core
-
-    def close(self) -> None:
-        """Let go of what was read ahead."""
-        self._ahead.close()
 
     def _refuse(self, run: Run, reader: ObjectReader, part: Part, reason: str) -> None:
         rejected = [Rejected(int(line), [Problem("", reason)]) for line in part.lines]

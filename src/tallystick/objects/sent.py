@@ -1,7 +1,7 @@
 """The table ``sent``: the good records of a piece, each with its place in it.
 
-Owns: putting together what is plain and what takes a closer look, and handing it to the fold,
-which copies it once. Promises: records keep their order, so that of two with one key the first
+Owns: putting together what is plain and what takes a closer look, and showing it to the fold as a
+batch. Promises: records keep their order, so that of two with one key the first
 counts; one that is bad costs no other anything.
 """
 

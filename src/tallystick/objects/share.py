@@ -3,8 +3,8 @@
 Owns: telling whether the API is busy, from what its processes leave in the run folder about
 themselves (``api/metrics.py``): numbers at most a second old, which grow with each request. While
 it is, an import counts small parts on the cores that a setting gives it, so that checks have the
-others and events that come by requests are visible as soon as ever. Until that is noticed, the
-second thread of an import gives way anyhow: it has the least priority there is.
+others and events that come by requests are visible as soon as ever. Until that is noticed, what
+an import reads and writes on other threads gives way anyhow: they have the least priority.
 """
 
 from __future__ import annotations
