@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -100,8 +101,12 @@ class Server:
         return int((self.folder / "run" / f"{name}.pid").read_text())
 
     def pids(self) -> dict[str, int]:
-        """Every process of this server by name."""
-        return {path.stem: int(path.read_text()) for path in (self.folder / "run").glob("*.pid")}
+        """Every process of this server by name; not one that is between two lives."""
+        pids: dict[str, int] = {}
+        for path in (self.folder / "run").glob("*.pid"):
+            with suppress(FileNotFoundError):  # removed since the folder was listed
+                pids[path.stem] = int(path.read_text())
+        return pids
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
