@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from bench import dedupe, imports, large_catalog, scene, servers
-from bench.load import EVENT_FEATURE, EVENT_NAME, Outcome, Plan, customer_name
+from bench.load import CUSTOMERS, EVENT_FEATURE, EVENT_NAME, Outcome, Plan, customer_name
 from bench.servers import Server
 
 RESULTS = Path(__file__).parent / "results"
@@ -185,13 +185,26 @@ def _used_by_probe(server: Server) -> float:
 
 
 def usage_beside(events_per_second: int) -> Callable[[Server, float], dict[str, Any]]:
-    """One report a request on 16 connections, while events are folded."""
+    """One report a request on 16 connections, while events are folded; every customer has reported
+    before."""
 
     def measure(server: Server, seconds: float) -> dict[str, Any]:
+        load(_each_customer_reports_once(server))
+        await_quiet(server)
         with background_events(server, seconds + 2, events_per_second):
             return asdict(load(plan_of(server, work="usage", seconds=seconds)))
 
     return measure
+
+
+def first_usage(server: Server, _: float) -> dict[str, Any]:
+    """One report of each customer, the machine otherwise idle: it loads what holds for the
+    customer and opens a counter."""
+    return asdict(load(_each_customer_reports_once(server)))
+
+
+def _each_customer_reports_once(server: Server) -> Plan:
+    return plan_of(server, work="usage", spread="distinct", seconds=60, requests=CUSTOMERS)
 
 
 def check(server: Server, seconds: float) -> dict[str, Any]:
@@ -387,6 +400,8 @@ def scenarios(events_sent: int) -> tuple[Scenario, ...]:
         Scenario("events counted, 1,000 a request, all customers in turn", "100k/s", "300k/s",
                  events(1000, "distinct"), _per_second("counted_per_second")),
         Scenario("accepted → visible in a check, at 20k/s", "p99 1 s", "250 ms", visible, _visible),
+        Scenario("report usage, 16 connections, every customer for the first time", "shown beside",
+                 "shown beside", first_usage, _rate_and_p99),
         Scenario("report usage, 16 connections, at 5k events/s", "3k/s, p99 30 ms", "10k/s",
                  usage_beside(5_000), _rate_and_p99),
         Scenario("report usage, 16 connections, at 20k events/s", "3k/s, p99 30 ms", "10k/s",
