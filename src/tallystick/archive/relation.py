@@ -71,6 +71,10 @@ USAGE_REPORTED: Final = "$usage.reported"
 ROW_GROUP_ROWS: Final = 61_440
 """Rows a reader skips at once when none can match; also what a writer holds in memory."""
 
+_PARQUET_VERSION: Final = "v2"
+"""Its encodings make of keys and positions a fifth to a quarter less, and are a tenth faster to
+write and to read; every reader of the last years knows them."""
+
 _ZSTD_LEVEL: Final = 1
 """Of events level 1 takes a third less time than DuckDB's 3, and a twentieth less room: most of
 what it is given are dictionary codes and keys that look random."""
@@ -113,7 +117,8 @@ def copy_to_parquet(connection: duckdb.DuckDBPyConnection, select_sql: str, path
     """
     connection.execute(
         f"COPY ({select_sql}) TO {quoted(path)} (FORMAT parquet, COMPRESSION zstd, "
-        f"COMPRESSION_LEVEL {_ZSTD_LEVEL}, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, USE_TMP_FILE false)"
+        f"COMPRESSION_LEVEL {_ZSTD_LEVEL}, PARQUET_VERSION {_PARQUET_VERSION}, "
+        f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}, USE_TMP_FILE false)"
     )
     return sync_file(path)
 

@@ -79,7 +79,7 @@ class RowReader:
         """Take whole records; False, and none is taken, when they need a closer look."""
         if b"\0" in data:
             return False
-        sent.file.write_bytes(data)
+        sent.write_file(data)
         select = READ.format(
             values=self._values, file=quoted(sent.file), bytes=2 * limits.EVENT_BYTES_MAX,
             columns=", ".join(f"'c{number}': 'VARCHAR'" for number in range(self._width)),

@@ -101,7 +101,7 @@ class LineReader:
             return False
         if _FINE_FRACTION.search(data):
             return False  # more digits than a double keeps
-        sent.file.write_bytes(data)
+        sent.write_file(data)
         try:
             rows, colons = sent.add_read(self._select(sent), first)
         except (duckdb.InvalidInputException, duckdb.ConversionException, UnicodeDecodeError):
@@ -161,10 +161,10 @@ def _accounted_for(sent: Sent, data: bytes, first: int, colons: int) -> bool:
 
     A null that is a column's own leaves no trace in it; those inside of dimensions do.
     """
-    gone = 0
-    if b"null" in data:
-        gone = data.count(b":null") + data.count(b": null") - sent.nulls(first)
-    return colons + gone == data.count(b":")
+    missing = data.count(b":") - colons
+    if missing == 0 or b"null" not in data:
+        return missing == 0
+    return missing == data.count(b":null") + data.count(b": null") - sent.nulls(first)
 
 
 def _colons() -> str:

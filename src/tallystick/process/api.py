@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
 import socket
@@ -16,16 +15,13 @@ from tallystick import limits
 from tallystick.api.asgi import Api
 from tallystick.api.routes import build_app
 from tallystick.app import open_services
+from tallystick.process.collecting import collect_as_usual, collect_seldom
 from tallystick.process.link import Link
 from tallystick.process.listener import bind, url_of
 from tallystick.process.wire import Protocol
 from tallystick.settings import Settings
 
 log = logging.getLogger(__name__)
-
-# The objects of the requests in flight alone are more than Python's usual 700: it would look
-# through them again and again, and hardly ever find anything to free.
-_NEW_OBJECTS_UNTIL_COLLECTED = 20_000
 
 
 class _Server(uvicorn.Server):
@@ -56,10 +52,7 @@ def run_api(settings: Settings, link: Link | None, socket_descriptor: int | None
     api = build_app(services, name, shares_queries=link is not None)
 
     def ready() -> None:
-        # What lives until the end need not be looked at by every collection.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_NEW_OBJECTS_UNTIL_COLLECTED, *gc.get_threshold()[1:])
+        collect_seldom()
         if link is None:
             print(f"listening on {url_of(settings.host, listener)}", flush=True)
         else:
@@ -70,7 +63,7 @@ def run_api(settings: Settings, link: Link | None, socket_descriptor: int | None
     finally:
         api.close()
         services.close()
-        gc.unfreeze()  # else DuckDB complains on stderr about what it finds alive at the end
+        collect_as_usual()
     return 0
 
 

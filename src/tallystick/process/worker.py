@@ -20,6 +20,7 @@ from tallystick.app import open_worker
 from tallystick.backoff import backoff_seconds
 from tallystick.errors import TallystickError
 from tallystick.folder import DataFolder
+from tallystick.process.collecting import collect_as_usual, collect_seldom
 from tallystick.process.link import Link
 from tallystick.process.loops import run_steps
 from tallystick.process.owner import OwnerLock
@@ -48,6 +49,8 @@ def run_worker(settings: Settings, link: Link | None, owner_descriptor: int | No
             target=_keep_up, args=(worker.upkeep_step, stop), name="upkeep", daemon=True
         )
         upkeep.start()
+        collect_seldom()
+        stack.callback(collect_as_usual)
         _say_ready(link)
         code = _count(worker.paced_step, stop)
         stop.set()
@@ -73,11 +76,13 @@ def working(settings: Settings) -> Iterator[Callable[[], None]]:
             if not worker.step():
                 stop.wait(limits.IDLE_SECONDS_MIN)
 
+        collect_seldom()
         try:
             yield step
         finally:
             stop.set()
             upkeep.join()
+            collect_as_usual()
 
 
 def _count(step: Callable[[], bool], stop: threading.Event) -> int:
