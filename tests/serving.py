@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -22,6 +23,9 @@ from typing import Any, Final, Self
 
 API_KEY: Final = "server-of-the-tests-0123456789"
 DEADLINE_SECONDS: Final = 30.0
+NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For HTTP clients: our servers speak no TLS, and each client would load the machine's certificates
+first, which takes longer than most tests."""
 
 
 def wait_until(

@@ -1,4 +1,4 @@
-"""The server that the tests of a module share, and an environment for each of them."""
+"""The server that tests share, and an environment for each of them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,24 @@ START = "2026-01-20T12:00:00Z"
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A server with two API processes. Its clock only moves forward: a test that needs another
-    time than the tests before it begins where they left it, or has a site of its own."""
-    with Site(tmp_path_factory.mktemp("site") / "data", START, "--workers", "2") as made:
+    """A server with two API processes, which most modules share. Its clock moves forward by no more
+    than seconds, and a test begins where those before it left it; where more time passes, a module
+    takes ``site_of_its_own`` instead, or a test has a site to itself."""
+    with _started(tmp_path_factory) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def site_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The same for one module."""
+    with _started(tmp_path_factory) as made:
+        yield made
+
+
+def _started(folders: pytest.TempPathFactory) -> Site:
+    return Site(folders.mktemp("site") / "data", START, "--workers", "2")
 
 
 @pytest.fixture(params=["sync", "async"])

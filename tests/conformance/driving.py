@@ -20,7 +20,7 @@ from tallystick import access
 from tallystick.app import open_services
 from tallystick.clock import Instant, format_instant
 from tallystick.settings import Settings
-from tests.serving import API_KEY, Server
+from tests.serving import API_KEY, NO_TLS, Server
 
 
 class Driven:
@@ -95,9 +95,16 @@ class Clients:
             "max_retries": 0,
             "_strict_response_validation": True,
         } | settings
+        if "http_client" not in about:
+            about["http_client"] = self._http()
         client = Stigg(**about) if self._kind == "sync" else AsyncStigg(**about)
         self._open.append(client)
         return client if self._kind == "sync" else Driven(client, self._runner)
+
+    def _http(self, **settings: Any) -> DefaultHttpxClient | DefaultAsyncHttpxClient:
+        if self._kind == "sync":
+            return DefaultHttpxClient(verify=NO_TLS, **settings)
+        return DefaultAsyncHttpxClient(verify=NO_TLS, **settings)
 
     def watched(self, key: str, see: Callable[[httpx.Response], object], **settings: Any) -> Any:
         """The same as ``of``; ``see`` is shown every response, and with it what was sent."""
@@ -105,12 +112,8 @@ class Clients:
         async def seen(response: httpx.Response) -> None:
             see(response)
 
-        http: DefaultHttpxClient | DefaultAsyncHttpxClient
-        if self._kind == "sync":
-            http = DefaultHttpxClient(event_hooks={"response": [see]})
-        else:
-            http = DefaultAsyncHttpxClient(event_hooks={"response": [seen]})
-        return self.of(key, http_client=http, **settings)
+        hook = see if self._kind == "sync" else seen
+        return self.of(key, http_client=self._http(event_hooks={"response": [hook]}), **settings)
 
 
 class Site:
@@ -121,7 +124,8 @@ class Site:
         self.server = Server(folder, f"--test-clock={now}", *flags, **variables)
         self.url = self.server.url
         self._services = open_services(Settings(data_dir=folder, test_clock="now"))
-        self._http = httpx.Client(base_url=self.url, headers={"X-API-KEY": API_KEY}, timeout=40)
+        headers = {"X-API-KEY": API_KEY}
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=40, verify=NO_TLS)
 
     def __enter__(self) -> Self:
         return self
@@ -163,4 +167,5 @@ class Site:
         """One request that the SDK would not send so."""
         headers = {} if key is None else {"X-API-KEY": key}
         headers |= more.pop("headers", {})
-        return httpx.request(method, self.url + path, headers=headers, timeout=30, **more)
+        url = self.url + path
+        return httpx.request(method, url, headers=headers, timeout=30, verify=NO_TLS, **more)

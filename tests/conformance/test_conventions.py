@@ -40,6 +40,12 @@ from tests.conformance.driving import Clients, Site
 from tests.crash.trouble import stopped_worker
 
 
+@pytest.fixture(scope="module")
+def site(site_of_its_own: Site) -> Site:
+    """Time passes here."""
+    return site_of_its_own
+
+
 def is_json(answer: httpx.Response) -> bool:
     return answer.headers["content-type"].startswith("application/json")
 

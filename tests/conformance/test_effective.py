@@ -23,6 +23,12 @@ from tests.conformance.selling import (
 )
 
 
+@pytest.fixture(scope="module")
+def site(site_of_its_own: Site) -> Site:
+    """Time passes here."""
+    return site_of_its_own
+
+
 def instead(feature: str, limit: int, **more: Any) -> dict[str, Any]:
     """What an add-on states instead of the plan."""
     return hard(feature, limit, behavior="Override", **more)

@@ -46,6 +46,12 @@ OPERATORS: list[tuple[str, list[str], Any, Any]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def site(site_of_its_own: Site) -> Site:
+    """Time passes here."""
+    return site_of_its_own
+
+
 class Metered:
     """A site's environment in which a customer has every metered feature, in no period."""
 

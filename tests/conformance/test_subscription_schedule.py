@@ -27,6 +27,13 @@ from tests.conformance.building import (
 )
 from tests.conformance.driving import Site
 
+
+@pytest.fixture(scope="module")
+def site(site_of_its_own: Site) -> Site:
+    """Time passes here."""
+    return site_of_its_own
+
+
 # --- trials ------------------------------------------------------------------------------------
 
 

@@ -32,6 +32,13 @@ from tests.conformance.building import (
 )
 from tests.conformance.driving import Clients, Site
 
+
+@pytest.fixture(scope="module")
+def site(site_of_its_own: Site) -> Site:
+    """Time passes here."""
+    return site_of_its_own
+
+
 # --- beginning ---------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from random import Random
 from typing import Any, Final
 
+import pytest
 from stigg import BadRequestError, ConflictError, NotFoundError
 
 from tallystick.clock import to_datetime
@@ -24,6 +25,12 @@ RULES: Final = [
     (None, None), ("DAY", None), ("WEEK", "SubscriptionStart"), ("WEEK", "EverySunday"),
     ("MONTH", "SubscriptionStart"), ("MONTH", "StartOfTheMonth"), ("HOUR", None),
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def site(site_of_its_own: Site) -> Site:
+    """Time passes here."""
+    return site_of_its_own
 
 
 class Twins:

@@ -23,6 +23,7 @@ from tests.conformance.selling import (
     promised,
     resetting,
 )
+from tests.serving import NO_TLS
 
 MAX = 9007199254740991
 
@@ -286,7 +287,7 @@ def test_fifty_threads_lose_nothing(site: Site, key: str, shop: Shop) -> None:
 
     def report(thread: int) -> None:
         with (
-            httpx.Client(verify=False) as http,
+            httpx.Client(verify=NO_TLS) as http,
             Stigg(api_key=key, base_url=site.url, max_retries=0, http_client=http) as stigg,
         ):
             for number in range(20):

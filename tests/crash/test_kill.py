@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -185,18 +186,26 @@ WORKER_POINTS = (
 API_POINTS = ("group.before_commit", "group.after_commit")
 
 
+@pytest.fixture(scope="module")
+def sold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that is set up; its server has ended."""
+    folder = tmp_path_factory.mktemp("sold") / "data"
+    with Server(folder) as calm:
+        set_up(sdk(calm))
+        assert calm.stop() == 0
+    return folder
+
+
 @pytest.mark.parametrize(
     "point",
     [f"worker/{name}:2" for name in WORKER_POINTS] + [f"api/{name}:30" for name in API_POINTS],
 )
 def test_dying_between_two_durable_writes_loses_and_repeats_nothing(
-    tmp_path: Path, point: str
+    sold: Path, tmp_path: Path, point: str
 ) -> None:
     """The process dies each second time (API: thirtieth) it passes the point, and is restarted."""
-    folder = tmp_path / "data"
-    with Server(folder) as calm:
-        set_up(sdk(calm))
-        assert calm.stop() == 0
+    ignored = shutil.ignore_patterns("run")
+    folder = shutil.copytree(sold, tmp_path / "data", ignore=ignored)
     with Server(folder, TALLYSTICK_FAIL_POINT=point) as server:
         victim = "worker-0" if point.startswith("worker") else "api-0"
         before = server.pid_of(victim)

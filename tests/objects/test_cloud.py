@@ -27,7 +27,16 @@ from tallystick.objects.errors import (
 )
 from tallystick.objects.info import ObjectInfo
 from tests.objects.front import Answer, Asked
-from tests.objects.scenes import BUCKET, KEY_ID, SECRET, CloudScene, Later, free_port, send
+from tests.objects.scenes import (
+    BUCKET,
+    KEY_ID,
+    S3_PAGE,
+    SECRET,
+    CloudScene,
+    Later,
+    free_port,
+    send,
+)
 
 LIST = {"s3": "s3:ListBucket", "gs": "storage.objects.list"}
 GET = {"s3": "s3:GetObject", "gs": "storage.objects.get"}
@@ -213,7 +222,7 @@ def test_a_name_that_cannot_be_spelled_keeps_only_its_folder_from_being_listed(
 
 
 def test_an_unspelled_name_on_a_later_page_lists_nothing_twice(s3: CloudScene) -> None:
-    good = [f"a/{number:04}.jsonl" for number in range(1_010)] + ["b/1.jsonl", "c/2.jsonl"]
+    good = [f"a/{number:04}.jsonl" for number in range(S3_PAGE + 10)] + ["b/1.jsonl", "c/2.jsonl"]
     for key in (*good, "b//0.jsonl"):
         s3.put(key, b"x")
     listed = [info.key for info in s3.open().list()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,12 +13,20 @@ import pytest
 from tests.serving import API_KEY, Server, command
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder that a server has been started on."""
-    with Server(tmp_path / "data") as server:
+    folder = tmp_path_factory.mktemp("started") / "data"
+    with Server(folder) as server:
         server.stop()
-    return tmp_path / "data"
+    return folder
+
+
+@pytest.fixture
+def folder(started: Path, tmp_path: Path) -> Path:
+    """A copy of it, without what may be deleted while no server runs."""
+    ignored = shutil.ignore_patterns("run")
+    return Path(shutil.copytree(started, tmp_path / "data", ignore=ignored))
 
 
 @pytest.fixture

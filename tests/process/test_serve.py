@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,15 @@ import pytest
 from tests.serving import API_KEY, Server, command, is_running, wait_until
 
 
-def test_the_first_line_says_where_it_listens_and_requests_are_answered(tmp_path: Path) -> None:
-    with Server(tmp_path / "data") as server:
-        assert server.ask("/health", key=None)[0] == 200
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for those who leave it as it was."""
+    with Server(tmp_path_factory.mktemp("lasting") / "data") as started:
+        yield started
+
+
+def test_the_first_line_says_where_it_listens_and_requests_are_answered(lasting: Server) -> None:
+    assert lasting.ask("/health", key=None)[0] == 200
 
 
 def test_each_process_has_a_pid_file_while_it_runs(tmp_path: Path) -> None:
@@ -69,15 +76,14 @@ def test_a_chosen_key_is_added_on_a_later_start(tmp_path: Path) -> None:
         assert server.ask("/api/v1/features", key="unknown-key-of-16")[0] == 401
 
 
-def test_keys_made_beside_a_live_server_hold_at_once(tmp_path: Path) -> None:
-    with Server(tmp_path / "data") as server:
-        folder = ["--data-dir", str(server.folder)]
-        made = command("keys", "create", "--environment", "acme", "--kind", "server", *folder)
-        key = made.stdout.splitlines()[-1]
-        assert made.returncode == 0
-        assert server.ask("/api/v1/features", key=key)[0] == 200
-        assert command("keys", "revoke", key, *folder).returncode == 0
-        assert server.ask("/api/v1/features", key=key)[0] == 401
+def test_keys_made_beside_a_live_server_hold_at_once(lasting: Server) -> None:
+    folder = ["--data-dir", str(lasting.folder)]
+    made = command("keys", "create", "--environment", "acme", "--kind", "server", *folder)
+    key = made.stdout.splitlines()[-1]
+    assert made.returncode == 0
+    assert lasting.ask("/api/v1/features", key=key)[0] == 200
+    assert command("keys", "revoke", key, *folder).returncode == 0
+    assert lasting.ask("/api/v1/features", key=key)[0] == 401
 
 
 def test_a_port_in_use_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
@@ -125,14 +131,13 @@ def test_a_database_that_is_none_is_one_line_and_exit_code_2(tmp_path: Path) -> 
     assert "Traceback" not in refused.stderr
 
 
-def test_a_second_server_on_the_folder_is_told_who_owns_it(tmp_path: Path) -> None:
-    with Server(tmp_path / "data") as server:
-        for role in ("serve", "worker"):
-            refused = command(role, "--data-dir", str(server.folder), "--port", "0")
-            assert refused.returncode == 2
-            assert refused.stderr.count("\n") == 1
-            assert f"process {server.process.pid}" in refused.stderr
-        assert server.ask("/health", key=None)[0] == 200
+def test_a_second_server_on_the_folder_is_told_who_owns_it(lasting: Server) -> None:
+    for role in ("serve", "worker"):
+        refused = command(role, "--data-dir", str(lasting.folder), "--port", "0")
+        assert refused.returncode == 2
+        assert refused.stderr.count("\n") == 1
+        assert f"process {lasting.process.pid}" in refused.stderr
+    assert lasting.ask("/health", key=None)[0] == 200
 
 
 def test_a_dying_owner_is_waited_for(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from stigg import Stigg
+from stigg import DefaultHttpxClient, Stigg
 
-from tests.serving import API_KEY, Server, command
+from tests.serving import API_KEY, NO_TLS, Server, command
 
 AGGREGATIONS = ("COUNT", "SUM", "MIN", "MAX", "AVG", "UNIQUE")
 
@@ -25,7 +25,13 @@ def serving(folder: Path, *flags: str, **variables: str) -> Iterator[tuple[Serve
 
 def sdk(server: Server, key: str = API_KEY) -> Stigg:
     """The official SDK, without retries, refusing any reply that does not match its shapes."""
-    return Stigg(api_key=key, base_url=server.url, max_retries=0, _strict_response_validation=True)
+    return Stigg(
+        api_key=key,
+        base_url=server.url,
+        max_retries=0,
+        http_client=DefaultHttpxClient(verify=NO_TLS),
+        _strict_response_validation=True,
+    )
 
 
 def synced(server: Server) -> None:
@@ -108,4 +114,5 @@ def usage(stigg: Stigg, name: str, feature: str) -> float:
 
 def raw(server: Server) -> httpx.Client:
     """A plain HTTP client with a server key."""
-    return httpx.Client(base_url=server.url, headers={"X-API-KEY": API_KEY}, timeout=30)
+    headers = {"X-API-KEY": API_KEY}
+    return httpx.Client(base_url=server.url, headers=headers, timeout=30, verify=NO_TLS)
