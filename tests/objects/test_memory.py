@@ -73,5 +73,6 @@ def test_a_large_object_takes_no_more_memory_than_a_small_one(
     # In a process of its own: what tests before it left in this one's memory is not measured.
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         small, large, rows = pool.apply(measured, (tmp_path, is_packed))
-    assert large - small < 100
+    # Read as a whole, it would be six hundred; allocators keep up to a hundred, now more, now less.
+    assert large - small < 200
     assert rows > 900_000, "each was counted"
