@@ -194,6 +194,9 @@ ARCHIVE_FILES_PATIENT_MAX: Final = 800
 """More files than this are merged even while the fold has a backlog."""
 ARCHIVE_FILE_ROWS_MAX: Final = 8_000_000
 KEY_MERGE_FANOUT: Final = 8
+KEY_SUMMARY_DOUBLED_MAX: Final = 16_000_000
+"""Up to so many keys a new summary has room for as many again (24 MB), so that each key is put into
+few of them while the set grows fast; beyond, for half as many."""
 KEY_STEP_KEYS: Final = 500_000
 """Keys that one step merges, some 50 ms of work, or takes into a summary, some 20 ms."""
 SWEEP_STEP_ROWS: Final = 10_000

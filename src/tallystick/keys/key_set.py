@@ -20,7 +20,6 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -60,11 +59,6 @@ class _View:
     @property
     def keys(self) -> int:
         return sum(member.run.count for member in self.members)
-
-
-_DOUBLED_KEYS_MAX: Final = 16_000_000
-"""Up to so many keys a new summary has room for as many again (24 MB), so that each key is put into
-few of them while the set grows fast; beyond, for half as many."""
 
 
 class KeySet:
@@ -240,7 +234,7 @@ class KeySet:
         """An empty summary, and how many keys to put in now."""
         with self._lock:
             keys = self._view.keys
-            wanted = max(KEYS_MIN, keys + max(keys // 2, min(keys, _DOUBLED_KEYS_MAX)))
+            wanted = max(KEYS_MIN, keys + max(keys // 2, min(keys, limits.KEY_SUMMARY_DOUBLED_MAX)))
             room = min(wanted, Summary.room_max(self._memory_bytes))
             # Where memory is short the latest runs are covered, with some room for those to come.
             keys_max = room if room == wanted else room * 3 // 4
