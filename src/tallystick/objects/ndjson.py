@@ -23,6 +23,7 @@ from tallystick import limits
 from tallystick.archive.relation import quoted
 from tallystick.ingest.strict import problem_of_text
 from tallystick.objects.csv_rows import record_edges
+from tallystick.objects.cutting import count_of
 from tallystick.objects.plain import gathered
 from tallystick.objects.records import DIMENSIONS, FIELDS, FLATTENED, Problem, read_line
 from tallystick.objects.sent import Sent
@@ -161,7 +162,7 @@ def _accounted_for(sent: Sent, data: bytes, first: int, colons: int) -> bool:
 
     A null that is a column's own leaves no trace in it; those inside of dimensions do.
     """
-    missing = data.count(b":") - colons
+    missing = count_of(data, ord(":")) - colons
     if missing == 0 or b"null" not in data:
         return missing == 0
     return missing == data.count(b":null") + data.count(b": null") - sent.nulls(first)
