@@ -120,6 +120,11 @@ def table(draw: st.DrawFn) -> bytes:
 
 @RELAXED
 @given(table())
+@example(b'customerId,eventName,idempotencyKey,resourceId\na",a,a,a\n')
+@example(b'customerId,eventName,idempotencyKey,resourceId\na,a,b,a\na,"a,a,a\n')
+@example(b"customerId,eventName,idempotencyKey,other\na,a,a,\xed\xa0\x80\n")
+@example(b'customerId,eventName,idempotencyKey,dimensions,dimensions.x\n'
+         b'a,a,a,[],\na,a,a,[],0\na,a,a,nope,\na,a,a,{},\n')  # fmt: skip
 def test_rows_told_in_sql_are_those_that_are_accepted_one_by_one(bench: Bench, data: bytes) -> None:
     told = bench.csv(data)
     with careful(RowReader):

@@ -34,6 +34,7 @@ ELSEWHERE: Final = {
     ("cli/imports.py", "_OWNER_ASKED_SECONDS"): POLL,
     ("cli/imports.py", "_POLL_SECONDS"): POLL,
     ("cli/progress.py", "_PAUSE_SECONDS"): POLL,
+    ("objects/cutting.py", "_CACHED_BYTES"): COST,
     ("core/numbers.py", "_INT64_MAX"): NUMBERS,
     ("core/numbers.py", "PLAIN_EXPONENT_MAX"): NUMBERS,
     ("core/periods.py", "_BOUNDARIES_MAX"): "what arithmetic remembers, beside it",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tallystick import limits
 from tallystick.archive.relation import quoted
-from tallystick.objects.cutting import START, pieces
+from tallystick.objects.cutting import START, count_of, pieces
 from tallystick.objects.errors import DamagedObject
 from tallystick.objects.plain import gathered
 from tallystick.objects.records import DIMENSIONS, Columns, Problem
@@ -77,8 +77,10 @@ class RowReader:
 
     def _load(self, sent: Sent, data: bytes, first: int, rows: int) -> bool:
         """Take whole records; False, and none is taken, when they need a closer look."""
-        if b"\0" in data:
-            return False
+        if b"\0" in data or count_of(data, ord('"')) % 2:
+            return False  # of an open quote DuckDB and we make different records
+        if not _is_text(data):
+            return False  # DuckDB does not look at columns that nobody asked for
         sent.write_file(data)
         select = READ.format(
             values=self._values, file=quoted(sent.file), bytes=2 * limits.EVENT_BYTES_MAX,
@@ -100,6 +102,8 @@ class RowReader:
             return [Problem("", f"is not valid UTF-8 at byte {error.start}")]
         except (csv.Error, ValueError) as error:
             return [Problem("", f"is no CSV: {error}")]
+        if more and record.count(b'"') % 2:
+            return [Problem("", "has a quote that nothing closes")]
         if more:
             return [Problem("", "has a carriage return outside of quotes and not at its end")]
         if len(cells) != self._width:
@@ -131,6 +135,14 @@ def record_edges(data: bytes, *, quoted: bool) -> NDArray[np.int64]:
     if len(data) and (not len(ends) or ends[-1] != len(data)):
         ends = np.append(ends, len(data))
     return np.concatenate(([0], ends)).astype(np.int64)
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether it is UTF-8."""
+    try:
+        return data.isascii() or bool(data.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _values(layout: Layout) -> str:

@@ -36,14 +36,15 @@ _STAMP: Final = f"{_DATE}T{_TIME}(?:Z|[+]00:00)?"
 def gathered(nested: str, members: Sequence[str]) -> str:
     """SQL of one JSON object out of a nested one and of members (``"name":value`` each).
 
-    What is NULL stays away; nothing at all is NULL. What is nested and no object spoils the result,
-    so that it is refused.
+    What is NULL stays away; without members it is what is nested, whatever that is. With them, what
+    is nested and no object spoils the result, so that it is refused.
     """
     is_object = f"starts_with({nested}, '{{') AND ends_with({nested}, '}}')"
     inner = f"CASE WHEN {is_object} THEN nullif({nested}[2:-2], '') ELSE {nested} END"
-    joined = f"concat_ws(',', {', '.join([inner, *members])})"
+    others = ", ".join(members)
     return (
-        f"CASE WHEN {nested} IS NULL AND {joined} = '' THEN NULL ELSE '{{' || {joined} || '}}' END"
+        f"CASE WHEN concat_ws(',', {others}) = '' THEN {nested} "
+        f"ELSE '{{' || concat_ws(',', {inner}, {others}) || '}}' END"
     )
 
 
