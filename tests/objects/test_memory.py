@@ -61,6 +61,8 @@ def measured(folder: Path, is_packed: bool) -> tuple[int, int, int]:
     path.write_bytes(gzip.compress(b"not looked at") if is_packed else b"not looked at")
     with Place(folder / "data") as place:
         small = peak_of(place, path)
+        path.write_bytes(b"the same once more")  # allocators keep now more, now less
+        small = max(small, peak_of(place, path))
         mib = 900
         path.write_bytes(b"another version")
         return small, peak_of(place, path), len(place.rows())
@@ -73,6 +75,5 @@ def test_a_large_object_takes_no_more_memory_than_a_small_one(
     # In a process of its own: what tests before it left in this one's memory is not measured.
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         small, large, rows = pool.apply(measured, (tmp_path, is_packed))
-    # Read as a whole, it would be six hundred; allocators keep up to a hundred, now more, now less.
-    assert large - small < 200
+    assert large - small < 100
     assert rows > 900_000, "each was counted"
