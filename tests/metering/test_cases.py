@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from tallystick.core.meters import check_meter
-from tallystick.metering.compile import compile_meter, union_of
+from tallystick.metering.compile import SUMS, compile_meter, sums_of, union_of
 from tests.metering.cases import CASES
 from tests.metering.relations import START, as_archived, as_folded, open_engine
 
@@ -59,6 +59,30 @@ def test_every_case(
         if results.get(number) != case.result
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("load", [as_folded, as_archived])
+@pytest.mark.parametrize("times", [1, 2])
+def test_sums_are_those_of_the_matches(
+    load: Callable[..., None], times: int, tmp_path: Path
+) -> None:
+    """Whether a meter shares its filters with another or with none."""
+    meters = [case.meter for case in CASES] * times
+    numbered = [(number, compile_meter(one)) for number, one in enumerate(meters)]
+    with open_engine() as engine:
+        load(engine, [case.sent for case in CASES], tmp_path)
+        matches, params = union_of(numbered)
+        expected = engine.execute(
+            "SELECT meter_no, customer, resource, min(epoch_us(event_time)), "
+            "max(epoch_us(event_time)), count(*), sum(number), min(number), max(number) "
+            f"FROM ({matches}) GROUP BY meter_no, customer, resource ORDER BY 1, 2, 3",
+            params,
+        ).fetchall()
+        sums, params = sums_of(numbered)
+        columns = ", ".join(("meter_no", "customer", "resource", *SUMS))
+        found = engine.execute(f"SELECT {columns} FROM ({sums}) ORDER BY 1, 2, 3", params)
+        assert found.fetchall() == expected
+    assert len(expected) > len(CASES) * times / 2
 
 
 def test_the_table_is_long() -> None:

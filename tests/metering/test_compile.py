@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.core.meters import Operation
-from tallystick.metering.compile import OUTPUT, compile_meter, union_of
+from tallystick.metering.compile import OUTPUT, compile_meter, sums_of, union_of
 from tests.metering.cases import CALLED, CASES, Sent, condition, meter
 from tests.metering.relations import as_folded, open_engine
 
@@ -37,9 +37,18 @@ def test_the_same_meter_is_compiled_once() -> None:
 
 def test_a_reading_is_shared_by_the_meters_of_an_event_name() -> None:
     meters = [meter((CALLED,), function=function, field="tokens") for function in ("SUM", "MAX")]
-    sql, params = union_of([(n, compile_meter(one)) for n, one in enumerate(meters)])
-    assert sql.count("json_extract_string") == 1
-    assert params.count(["/tokens"]) == 1
+    for select in (union_of, sums_of):
+        sql, params = select([(n, compile_meter(one)) for n, one in enumerate(meters)])
+        assert sql.count("json_extract_string") == 1
+        assert params.count(["/tokens"]) == 1
+
+
+def test_meters_of_the_same_filters_are_added_up_in_one_pass() -> None:
+    alike = [meter((CALLED,), function=function, field="tokens") for function in ("SUM", "MAX")]
+    other = meter((CALLED, condition("tokens", "GREATER_THAN", "5")))
+    numbered = [(n, compile_meter(one)) for n, one in enumerate([*alike, other])]
+    sql, _ = sums_of(numbered)
+    assert sql.count("GROUP BY") == 2
 
 
 def test_own_records_are_in_no_meter() -> None:

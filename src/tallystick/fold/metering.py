@@ -32,7 +32,7 @@ from tallystick.keys.hashing import key_hash_sql
 from tallystick.keys.key_set import KeySet
 from tallystick.keys.owners import OWNED, owned, owner_of
 from tallystick.metering.aggregate import DISTINCT_SQL, GROUPED_SQL
-from tallystick.metering.compile import CompiledMeter, compile_meter, union_of
+from tallystick.metering.compile import Numbered, compile_meter, sums_of, union_of
 from tallystick.metering.placing import CELLS, Range, periods_of_keys
 from tallystick.store import Transaction
 from tallystick.usage.counters import (
@@ -44,22 +44,17 @@ from tallystick.usage.counters import (
 
 UNIQUE_TAG = "tallystick-unique-1"
 
-NONE_MEASURED = """
-SELECT CAST(0 AS INTEGER) AS meter_no, '' AS environment, '' AS customer, '' AS resource,
-       make_timestamp(0) AS event_time, CAST(NULL AS DECIMAL(38, 9)) AS number, '' AS text
+NONE_ADDED = """
+SELECT CAST(0 AS INTEGER) AS meter_no, '' AS customer, '' AS resource,
+       0::BIGINT AS first_us, 0::BIGINT AS last_us, 0::BIGINT AS count,
+       NULL::DECIMAL(38, 9) AS sum, NULL::DECIMAL(38, 9) AS minimum, NULL::DECIMAL(38, 9) AS maximum
 WHERE false
 """
 
 # What the matches of each (meter, customer, resource) add up to, and the range of their times.
 CREATE_TOUCHED = """
 CREATE OR REPLACE TEMP TABLE touched AS
-SELECT CAST(row_number() OVER () - 1 AS INTEGER) AS key_no, *
-FROM (
-    SELECT meter_no, customer, resource,
-           min(epoch_us(event_time)) AS first_us, max(epoch_us(event_time)) AS last_us,
-           count(*) AS count, sum(number) AS sum, min(number) AS minimum, max(number) AS maximum
-    FROM ({measured}) GROUP BY meter_no, customer, resource
-)
+SELECT CAST(row_number() OVER () - 1 AS INTEGER) AS key_no, * FROM ({added})
 """
 
 # What the standing counters did not settle.
@@ -333,14 +328,15 @@ class Meterer:
 
     def _match(self, targets: Sequence[Target]) -> None:
         """Make ``touched`` of the matches of all targets, in one statement."""
-        union, values = _matches(dict(enumerate(targets)))
-        self._connection.execute(CREATE_TOUCHED.replace("{measured}", union), values)
+        added, values = _over_relations(sums_of, dict(enumerate(targets)))
+        self._connection.execute(CREATE_TOUCHED.replace("{added}", added or NONE_ADDED), values)
 
     def _add_up(self, targets: Sequence[Target], find: Finder, measured: Measured) -> None:
         splits = self._settle(targets, find, measured)
         if splits:
             numbers = {split.meter_no for split in splits.values()}
-            union, values = _matches({number: targets[number] for number in sorted(numbers)})
+            split = {number: targets[number] for number in sorted(numbers)}
+            union, values = _over_relations(union_of, split)
             self._connection.execute(CREATE_MEASURED.replace("{measured}", union), values)
             self._place(splits)
             self._group(splits, measured)
@@ -457,16 +453,20 @@ def takes_part(feature: FeatureRules, present: Iterable[str]) -> bool:
     return names is None or not names.isdisjoint(present)
 
 
-def _matches(targets: Mapping[int, Target]) -> tuple[str, list[Any]]:
-    """A select of the matches of meters by their numbers (``union_of``), and its parameters."""
-    by_relation: dict[str, list[tuple[int, CompiledMeter]]] = {}
+def _over_relations(
+    select: Callable[[Sequence[Numbered], str], tuple[str, list[Any]]],
+    targets: Mapping[int, Target],
+) -> tuple[str, list[Any]]:
+    """``union_of`` or ``sums_of`` the meters by their numbers, each over its relation, and its
+    parameters."""
+    by_relation: dict[str, list[Numbered]] = {}
     for number, target in targets.items():
         assert target.feature.meter is not None
         compiled = compile_meter(target.feature.meter)
         by_relation.setdefault(target.relation, []).append((number, compiled))
     texts, values = [], []
     for relation, meters in by_relation.items():
-        sql, params = union_of(meters, relation)
+        sql, params = select(meters, relation)
         texts.append(sql)
         values += params
-    return " UNION ALL ".join(texts) or NONE_MEASURED, values
+    return " UNION ALL ".join(texts), values
