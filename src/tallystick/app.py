@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tallystick import limits
 from tallystick.clock import DAY, HOUR, Clock, SystemClock, TestClock
+from tallystick.errors import OperatorError
 from tallystick.folder import DataFolder
 from tallystick.freshness import Freshness
 from tallystick.settings import Settings
@@ -25,6 +26,7 @@ from tallystick.store.writer import GroupWriter
 
 if TYPE_CHECKING:
     from tallystick.api.gathering import Gathering
+    from tallystick.api.waiting import Readers
     from tallystick.archive.query import QueryEngine
     from tallystick.catalog.entity_calls import EntityCalls
     from tallystick.entitlements.rules import Rules
@@ -56,6 +58,8 @@ class Services:
     entity_calls: EntityCalls
     freshness: Freshness
     queries: QueryEngine
+    readers: Readers
+    """Who reads the stores for the event loop."""
     rules: Callable[[], Rules]
     """The calling thread's own rules cache."""
 
@@ -71,18 +75,32 @@ class Services:
         self.inbox_writer.close()
         self.state_writer.close()
         self.queries.close()
+        self.readers.close()
         self.inbox_store.close()
         self.state.close()
 
 
-def open_state(folder: DataFolder) -> Store:
-    """The state of a data folder."""
-    return SqliteStore(folder.state_db, "state")
+def open_state(settings: Settings) -> Store:
+    """The state: in PostgreSQL where the settings say so, else in the data folder."""
+    return _open(settings, DataFolder(settings.data_dir).state_db, "state")
 
 
-def open_inbox(folder: DataFolder) -> Store:
-    """The inbox of a data folder."""
-    return SqliteStore(folder.inbox_db, "inbox")
+def open_inbox(settings: Settings) -> Store:
+    """The inbox, likewise."""
+    return _open(settings, DataFolder(settings.data_dir).inbox_db, "inbox")
+
+
+def _open(settings: Settings, path: Path, schema: str) -> Store:
+    if settings.database_url is None:
+        return SqliteStore(path, schema)
+    try:
+        from tallystick.store.postgres import PostgresStore
+    except ModuleNotFoundError as error:
+        raise OperatorError(
+            f"TALLYSTICK_DATABASE_URL needs {error.name}, which is not installed here: "
+            "pip install 'tallystick[postgres]'"
+        ) from None
+    return PostgresStore(settings.database_url, schema)
 
 
 def open_clock(settings: Settings, folder: DataFolder) -> Clock:
@@ -116,6 +134,7 @@ def isolation_of(folder: DataFolder) -> Isolation:
 def open_services(settings: Settings) -> Services:
     """Everything an API process works with; close it when it ends."""
     from tallystick.api.gathering import Gathering
+    from tallystick.api.waiting import Readers
     from tallystick.archive.query import QueryEngine
     from tallystick.catalog.entity_calls import EntityCalls
     from tallystick.entitlements.rules import Rules
@@ -123,7 +142,7 @@ def open_services(settings: Settings) -> Services:
     from tallystick.usage.desk import ReportDesk
 
     folder = DataFolder(settings.data_dir)
-    state, inbox_store = open_state(folder), open_inbox(folder)
+    state, inbox_store = open_state(settings), open_inbox(settings)
     inbox = Inbox(inbox_store, settings.inbox_max_bytes)
     clock, rules = open_clock(settings, folder), _one_per_thread(Rules)
     desk = ReportDesk(rules, clock, settings.dedupe_window_days * DAY)
@@ -148,6 +167,7 @@ def open_services(settings: Settings) -> Services:
         entity_calls=EntityCalls(settings.entity_calls_per_minute, SystemClock()),
         freshness=Freshness(folder.freshness),
         queries=QueryEngine(folder.path, memory_mib=settings.query_memory_mib),
+        readers=Readers(state),
         rules=rules,
     )
 
@@ -162,7 +182,7 @@ def open_worker(settings: Settings, *, alone: bool = False) -> Iterator[Worker]:
     folder = DataFolder(settings.data_dir)
     folder.note_window(settings.dedupe_window_days)
     with ExitStack() as stack:
-        state, inbox_store = open_state(folder), open_inbox(folder)
+        state, inbox_store = open_state(settings), open_inbox(settings)
         stack.callback(state.close)
         stack.callback(inbox_store.close)
         worker = Worker(

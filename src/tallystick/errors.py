@@ -16,6 +16,7 @@
     │   ├── TooManyRequests       429, with Retry-After
     │   ├── Unavailable           503, with Retry-After
     │   └── TimedOut              504
+    ├── OutcomeUnknown            503: it may be stored; repeat it with its idempotency key
     ├── OperatorError             start-up and commands: one clear line, exit code 2
     └── DamagedData               what was stored cannot be what was written
 
@@ -136,6 +137,14 @@ class TimedOut(TryLater):
 
     status = 504
     default_code = "Timeout"
+
+
+class OutcomeUnknown(TallystickError):
+    """A commit was not answered, and nobody could be asked in time: it may be stored or not. What
+    carries an idempotency key may be repeated; a worker ends and begins anew with what is."""
+
+    status = 503
+    default_code = "OutcomeUnknown"
 
 
 class OperatorError(TallystickError):

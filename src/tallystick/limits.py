@@ -93,6 +93,19 @@ LOOP_WEIGHT_MAX: Final = 64
 STORE_BUSY_SECONDS_MAX: Final = 5.0
 """How long a write waits for another writer before the caller is told 503."""
 
+# --- a database server --------------------------------------------------------------------------
+DATABASE_CONNECT_SECONDS_MAX: Final = 3
+"""How long a new connection may take; beyond it the server is unavailable."""
+DATABASE_SILENT_SECONDS_MAX: Final = 5
+"""How long the network may be silent before a connection is taken for lost."""
+DATABASE_IDLE_SECONDS_MAX: Final = 10
+"""A transaction in which nothing was asked for so long is ended by the server: who was stopped in
+the middle of a write holds nobody up for longer."""
+READERS_MAX: Final = 8
+"""Threads of one API process that wait for its answers, each with a connection of its own."""
+COMMIT_OUTCOME_SECONDS_MAX: Final = 20.0
+"""How long a server is asked what became of a commit that it did not answer."""
+
 # --- fold --------------------------------------------------------------------------------------
 STEP_EVENTS_MIN: Final = 1_000
 STEP_EVENTS_MAX: Final = 100_000
@@ -311,6 +324,7 @@ assert RECOUNT_STEP_ROWS_MIN <= RECOUNT_STEP_ROWS_FIRST <= RECOUNT_STEP_ROWS_MAX
 assert STEP_COUNTERS_TARGET < STEP_COUNTERS_MAX, "a step that meets its aim is not begun anew"
 assert USAGES_PER_REQUEST_MAX <= REPORTS_PER_STEP_MAX <= REPORTS_WAITING_MAX
 assert ENTITY_CALLS_SWEPT_MAX > 1, "calls are removed faster than they come"
+assert DATABASE_CONNECT_SECONDS_MAX < COMMIT_OUTCOME_SECONDS_MAX, "it can be asked more than once"
 assert RETRY_AFTER_SECONDS_MAX >= 60, "who waits as long as told finds the minute over"
 assert SYNC_SECONDS_DEFAULT <= SYNC_SECONDS_MAX
 assert PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX

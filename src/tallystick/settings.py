@@ -57,6 +57,12 @@ def _api_key(text: str) -> str:
     return text
 
 
+def _postgres_url(text: str) -> str:
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be a URL like postgresql://USER:PASSWORD@HOST/DATABASE")
+    return text
+
+
 def _clock_start(text: str) -> ClockStart:
     if text.lower() in ("now", "1", "true"):
         return "now"
@@ -159,6 +165,16 @@ class Settings:
             _whole(0, 1_000_000),
             "Changes of one subscription, or of one customer's subscriptions, in any minute; "
             "beyond it 429. 0 is no limit.",
+        ),
+    )
+    database_url: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_about(
+            _postgres_url,
+            "State and inbox in PostgreSQL, as `postgresql://USER:PASSWORD@HOST/DATABASE`; without "
+            "it in the data folder.",
+            secret=True,
         ),
     )
     test_clock: ClockStart = field(

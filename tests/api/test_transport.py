@@ -269,7 +269,7 @@ def test_a_store_that_is_locked_is_unavailable_and_comes_back(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "STORE_BUSY_SECONDS_MAX", 0.05)
-    other = open_state(door.folder)
+    other = open_state(door.settings)
     with other.writing():
         answered = door.post("/api/v1/customers", {"id": "c"})
         assert (answered.status, answered.code) == (503, "Unavailable")

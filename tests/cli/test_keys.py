@@ -10,7 +10,7 @@ import pytest
 from tallystick import access
 from tallystick.app import open_state
 from tallystick.cli.main import main
-from tallystick.folder import DataFolder
+from tallystick.settings import Settings
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_key_allows_what_it_was_made_for_until_it_is_revoked(
     capsys: pytest.CaptureFixture[str], flags: list[str], tmp_path: Path
 ) -> None:
     key = create(capsys, flags).splitlines()[-1]
-    state = open_state(DataFolder(tmp_path))
+    state = open_state(Settings(data_dir=tmp_path))
     with state.reading() as tx:
         assert access.find_access(tx, key) == access.Access("acme", "server")
         assert access.find_access(tx, key + "x") is None

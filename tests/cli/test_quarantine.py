@@ -14,6 +14,7 @@ from tallystick.clock import Instant
 from tallystick.fold.quarantine import set_aside
 from tallystick.folder import DataFolder
 from tallystick.inbox.inbox import Inbox, InboxRequest
+from tallystick.settings import Settings
 from tallystick.store import Store
 
 
@@ -29,7 +30,7 @@ def flags(folder: DataFolder) -> list[str]:
 
 @pytest.fixture
 def state(folder: DataFolder) -> Iterator[Store]:
-    store = open_state(folder)
+    store = open_state(Settings(data_dir=folder.path))
     yield store
     store.close()
 
@@ -70,7 +71,7 @@ def test_a_retry_puts_the_request_into_the_inbox_again(
     assert main(["quarantine", "retry", "2", *flags]) == 0
     assert main(["quarantine", "retry", "--json", *flags]) == 0
     assert '"asked": 2' in capsys.readouterr().out
-    store = open_inbox(folder)
+    store = open_inbox(Settings(data_dir=folder.path))
     waiting = Inbox(store).take(0, 1_000_000, 1_000)
     store.close()
     assert [request.origin for request in waiting] == [2, 1, 2]

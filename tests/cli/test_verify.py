@@ -10,18 +10,19 @@ import pytest
 from tallystick.app import open_inbox, open_state
 from tallystick.cli.main import main
 from tallystick.folder import DataFolder
+from tallystick.settings import Settings
 
 
 @pytest.fixture
 def flags(tmp_path: Path) -> list[str]:
     """Of a folder on which a server has been started."""
-    folder = DataFolder(tmp_path)
-    folder.prepare()
-    state = open_state(folder)
+    settings = Settings(data_dir=tmp_path)
+    DataFolder(tmp_path).prepare()
+    state = open_state(settings)
     with state.writing() as transaction:
         transaction.run("INSERT INTO environments VALUES ('default', 0)")
     state.close()
-    open_inbox(folder).close()
+    open_inbox(settings).close()
     return ["--data-dir", str(tmp_path)]
 
 
@@ -36,7 +37,7 @@ def test_what_is_equal_is_exit_code_0(capsys: pytest.CaptureFixture[str], flags:
 def test_what_differs_is_exit_code_1(
     capsys: pytest.CaptureFixture[str], flags: list[str], tmp_path: Path
 ) -> None:
-    state = open_state(DataFolder(tmp_path))
+    state = open_state(Settings(data_dir=tmp_path))
     with state.writing() as transaction:
         transaction.run("INSERT INTO totals (environment, accepted_reports) VALUES ('default', 1)")
     state.close()

@@ -21,8 +21,8 @@ from tallystick.app import open_inbox
 from tallystick.clock import SystemClock
 from tallystick.fold.attempts import Isolation
 from tallystick.fold.quarantine import Quarantined, ask_retry, list_quarantined
-from tallystick.folder import DataFolder
 from tallystick.inbox.inbox import Inbox
+from tallystick.settings import Settings
 from tests.crash.trouble import CUSTOMER, EVENTS, call, calls, ledgers, sell, stopped_worker
 from tests.proof.selling import raw, sdk, synced, usage
 from tests.serving import Server, command, wait_until
@@ -53,7 +53,7 @@ GARBAGE: dict[str, tuple[int, bytes]] = {
 
 def put_into_inbox(folder: Path, environment: str, events: int, body: bytes) -> None:
     """Accept a request past the door."""
-    with closing(open_inbox(DataFolder(folder))) as store, store.writing() as transaction:
+    with closing(open_inbox(Settings(data_dir=folder))) as store, store.writing() as transaction:
         Inbox(store).add(transaction, environment, SystemClock().now(), events, body)
 
 

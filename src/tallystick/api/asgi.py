@@ -1,7 +1,7 @@
 """The ASGI application: from a connection's request to its answer.
 
 Owns: the order of things (route, key, body, handler, answer), and where each kind of handler runs:
-reads on the event loop, writes in a store's group commit, queries elsewhere (``queries``).
+reads where ``Readers`` has them, writes in a store's group commit, queries elsewhere (``queries``).
 Promises: whatever a handler raises becomes an answer; a write is answered after its commit.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from tallystick import limits
@@ -121,12 +122,12 @@ class Api:
         self, endpoint: Endpoint, args: Mapping[str, str], scope: Scope, receive: Receive
     ) -> Answer:
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        readers = self._services.readers
         if endpoint.reads_at_once:
-            return self._read(endpoint.route, args, scope, headers)
+            return await readers.run(partial(self._read, endpoint.route, args, scope, headers))
         access = self._recent(endpoint.route, headers)
         if access is None:
-            with self._services.state.reading() as transaction:
-                access = self._authenticate(transaction, endpoint.route, headers)
+            access = await readers.run(partial(self._look_up, endpoint.route, headers))
         query = QueryString(scope["query_string"])
         body = b""
         if endpoint.takes_body:
@@ -152,6 +153,10 @@ class Api:
             request = Request(scope["method"], args, query, headers, b"", *access, fresh)
             reply = cast("Handler", route.handler)(services, transaction, request)
         return answer(reply, route.status)
+
+    def _look_up(self, route: Route, headers: Mapping[bytes, bytes]) -> Access:
+        with self._services.state.reading() as transaction:
+            return self._authenticate(transaction, route, headers)
 
     def _recent(self, route: Route, headers: Mapping[bytes, bytes]) -> Access | None:
         if route.access == "public" or (route.access == "optional" and not carries_key(headers)):

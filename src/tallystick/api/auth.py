@@ -28,7 +28,7 @@ class _Known(NamedTuple):
 
 
 class KeyRing:
-    """What keys allow. Used by one thread."""
+    """What keys allow. Several threads may use it: what is known of a key is replaced whole."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

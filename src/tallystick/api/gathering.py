@@ -7,7 +7,8 @@ is told and nothing of it is stored.
 The statements of a light group run on the event loop itself and only the commit, which waits for
 the disk, on a thread. A thread of its own for both (``GroupWriter``) has to win Python's lock back
 from the busy loop after every statement and every row, which cost more than the statements did. A
-group too heavy to hold up the loop runs on the thread as a whole.
+group too heavy to hold up the loop runs on the thread as a whole, and so does every group of a
+store on another machine.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Gathering(Generic[Asked, Told]):
         self._under_way = bool(self._waiting)
         if not self._waiting:
             return
-        if self._waiting[0].weight > limits.LOOP_WEIGHT_MAX:
+        if self._store.is_remote or self._waiting[0].weight > limits.LOOP_WEIGHT_MAX:
             self._hand_over(loop, self._whole, self._take())
         else:
             self._begin(loop, time.monotonic() + limits.STORE_BUSY_SECONDS_MAX)

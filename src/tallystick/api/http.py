@@ -61,7 +61,7 @@ AccessKind = Literal["server", "client", "optional", "public"]
 """Who may call: server keys alone; client keys too; everyone, and who sends a key may be told more;
 everyone, and keys are not looked at."""
 Runs = Literal["read", "write", "query", "async"]
-"""``read``: on the event loop, in one snapshot; ``write``: in the group commit of the route's
+"""``read``: at once, in one snapshot; ``write``: in the group commit of the route's
 store; ``query``: in a bounded pool of threads, in one snapshot; ``async``: an ``AsyncHandler`` on
 the event loop."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from tallystick.catalog.pages import Cursor, Listed, of_rows, page_of
 from tallystick.errors import BadInput, TooManyRequests
 from tallystick.objects import ledger, requests, sources, told
 from tallystick.objects.checking import check
+from tallystick.objects.job import Job
 from tallystick.store import Row, Transaction
 
 if TYPE_CHECKING:
@@ -189,6 +191,11 @@ def resume(services: Services, transaction: Transaction, request: Request) -> Re
     return Reply(told.source_told(sources.pause(transaction, found, paused=False, now=now)))
 
 
+def _job(services: Services, request: Request) -> Job:
+    with services.state.reading() as transaction:
+        return _found(transaction, request).job
+
+
 class Checker:
     """The handler of checks, of which so many wait for buckets at a time."""
 
@@ -197,8 +204,7 @@ class Checker:
 
     async def __call__(self, services: Services, request: Request) -> Reply:
         """Whether a source can be listed and read, and what is missing."""
-        with services.state.reading() as transaction:
-            job = _found(transaction, request).job
+        job = await services.readers.run(partial(_job, services, request))
         if self._under_way >= limits.CHECKS_TOGETHER_MAX:
             raise TooManyRequests("too many sources are being checked; try it again in a moment")
         self._under_way += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
@@ -44,15 +45,17 @@ async def sync(services: Services, request: Request) -> Reply:
     wanted = request.query.integer("position", 0, 2**63 - 1)
     seconds = request.query.seconds("timeout_s", limits.SYNC_SECONDS_MAX)
     deadline = time.monotonic() + (limits.SYNC_SECONDS_DEFAULT if seconds is None else seconds)
+    read, state = services.readers.run, services.state
     if wanted is None:
-        wanted = services.inbox.head()
-    recount = _number(services.state, NEWEST_RECOUNT)
-    while not _is_done(services.state, wanted, recount):
+        wanted = await read(services.inbox.head)
+    recount = await read(partial(_number, state, NEWEST_RECOUNT))
+    while not await read(partial(_is_done, state, wanted, recount)):
         if time.monotonic() >= deadline:
             raise TimedOut(f"position {wanted} was not counted in time; it will be")
         await asyncio.sleep(_POLL_SECONDS)
     as_of = services.freshness.read().as_of
-    return Reply(Synced(_number(services.state, FOLDED), format_instant(as_of)))
+    folded = await read(partial(_number, state, FOLDED))
+    return Reply(Synced(folded, format_instant(as_of)))
 
 
 def _is_done(state: Store, position: int, recount: int) -> bool:

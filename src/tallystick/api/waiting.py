@@ -1,6 +1,7 @@
 """What the event loop waits for: other threads' results.
 
-Owns: the bounded pool of threads for queries that take longer than the loop may. Promises: beyond
+Owns: the bounded pools of threads for queries that take longer than the loop may, and for reads of
+a store that is far away. Promises: beyond
 its bound a query is refused at once, never queued without end; a caller that leaves does not
 disturb the thread that works for it.
 """
@@ -38,6 +39,27 @@ async def settled(future: Future[T]) -> T:
 
     future.add_done_callback(lambda _: loop.call_soon_threadsafe(wake))
     return (await waiter).result()
+
+
+class Readers:
+    """Who reads a store for the event loop: the loop itself, which then costs microseconds; where
+    the store is another machine's, threads that wait for it. Used from the event loop alone."""
+
+    def __init__(self, store: Store) -> None:
+        self._threads: ThreadPoolExecutor | None = None
+        if store.is_remote:
+            self._threads = ThreadPoolExecutor(limits.READERS_MAX, "reader")
+
+    async def run(self, read: Callable[[], T]) -> T:
+        """What ``read`` returns."""
+        if self._threads is None:
+            return read()
+        return await settled(self._threads.submit(read))
+
+    def close(self) -> None:
+        """Let what runs end."""
+        if self._threads is not None:
+            self._threads.shutdown()
 
 
 class QueryPool:

@@ -23,7 +23,7 @@ ARCHIVED_CUSTOMER = "SELECT 1 FROM archived_customers WHERE environment = ? AND 
 
 # What is open and covered by a new recount starts anew, what failed too: rules are others now.
 REQUEUE = """
-UPDATE recounts SET run = NULL, failure = NULL, as_of = min(as_of, ?)
+UPDATE recounts SET run = NULL, failure = NULL, as_of = CASE WHEN as_of < ? THEN as_of ELSE ? END
 WHERE environment = ? AND feature = ? AND (customer = ? OR ? = '') AND finished_at IS NULL
 """
 
@@ -71,7 +71,7 @@ def queue_recount(
     if not has_archived_events(transaction, environment, customer):
         return False
     scope = (environment, feature, customer)
-    transaction.run(REQUEUE, as_of, *scope, customer)
+    transaction.run(REQUEUE, as_of, as_of, *scope, customer)
     if transaction.one(IS_QUEUED, *scope) is None:
         together = limits.RECOUNTS_TOGETHER_MAX
         transaction.insert(INSERT_RECOUNT, *scope, reason, together, as_of, now)

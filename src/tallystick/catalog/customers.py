@@ -21,7 +21,7 @@ from tallystick.catalog.pages import (
     of_rows,
     page_of,
 )
-from tallystick.catalog.rows import Body, decode, encode, given, shown
+from tallystick.catalog.rows import Body, containing, decode, encode, given, shown
 from tallystick.catalog.shapes.customers import ImportedCustomer, ProvisionCustomer, UpdateCustomer
 from tallystick.clock import Instant
 from tallystick.errors import BadInput, Conflict, NotFound
@@ -172,9 +172,7 @@ def _containing(field: str, value: str | None) -> str:
     """A LIKE pattern that every body with this value matches."""
     if value is None:
         return "%"
-    text = encode({field: value})[1:-1]
-    escaped = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    return f"%{escaped}%"
+    return containing(encode({field: value})[1:-1])
 
 
 def _follow_zone(body: Body, before: Body | None, now: Instant) -> None:

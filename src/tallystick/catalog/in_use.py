@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, cast
 
-from tallystick.catalog.rows import decode, decode_list
+from tallystick.catalog.rows import containing, decode, decode_list, text_of
 from tallystick.clock import Instant
 from tallystick.entitlements.packages import Kind
 from tallystick.errors import BadInput
@@ -104,7 +104,7 @@ WHERE environment = ? AND feature = ? AND ended_at IS NULL AND (end_at IS NULL O
 # Subscriptions, a few at a time, whose text may name a feature: only their body tells overrides.
 MAY_OVERRIDE = """
 SELECT id, body FROM subscriptions
-WHERE environment = ? AND (end_at IS NULL OR end_at > ?) AND body LIKE ? AND id > ?
+WHERE environment = ? AND (end_at IS NULL OR end_at > ?) AND body LIKE ? ESCAPE '!' AND id > ?
 ORDER BY id LIMIT 100
 """
 
@@ -243,8 +243,8 @@ def _overridden_by(
     transaction: Transaction, environment: str, feature: str, now: Instant
 ) -> str | None:
     """A subscription that was given a feature beside its plan's entitlements."""
-    last = ""
-    while rows := transaction.all(MAY_OVERRIDE, environment, now, f'%"{feature}"%', last):
+    last, named = "", containing(text_of(feature))
+    while rows := transaction.all(MAY_OVERRIDE, environment, now, named, last):
         for subscription, text in cast("list[tuple[str, str]]", rows):
             last = subscription
             overrides = decode(text).get("overrides") or [{"entitlements": ()}]

@@ -31,6 +31,17 @@ def encode(body: Body | list[Body]) -> str:
     return _ENCODER.encode(body).decode()
 
 
+def text_of(value: str) -> str:
+    """How a text stands in a ``body`` column, quotes included."""
+    return _ENCODER.encode(value).decode()
+
+
+def containing(text: str) -> str:
+    """A pattern for ``LIKE ? ESCAPE '!'`` that every column with this text matches."""
+    escaped = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return f"%{escaped}%"
+
+
 def decode(text: str) -> Body:
     """The object of a ``body`` column."""
     return cast("Body", _DECODER.decode(text))

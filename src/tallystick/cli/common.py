@@ -58,9 +58,20 @@ def read_settings(parsed: argparse.Namespace) -> Settings:
     return Settings.read(vars(parsed), os.environ)
 
 
-def folder_of(parsed: argparse.Namespace) -> DataFolder:
-    """The data folder of this command."""
-    return DataFolder(read_settings(parsed).data_dir)
+def made_folder(settings: Settings) -> DataFolder:
+    """The data folder, made where it is missing."""
+    folder = DataFolder(settings.data_dir)
+    folder.prepare()
+    return folder
+
+
+def used_folder(settings: Settings) -> DataFolder:
+    """The data folder; raises ``OperatorError`` where a server ought to have been before and none
+    was. What is in a database server may be of other folders."""
+    folder = DataFolder(settings.data_dir)
+    if settings.database_url is None:
+        folder.require()
+    return folder
 
 
 def print_json(data: Any) -> None:

@@ -191,9 +191,9 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.dry_run:
         return _try_out(settings, given, as_json=parsed.json)
     folder = DataFolder(settings.data_dir)
-    new = [] if folder.state_db.exists() else [f"{folder.path} is a new data folder"]
+    new = [] if folder.archive.exists() else [f"{folder.path} is a new data folder"]
     folder.prepare()
-    with closing(open_state(folder)) as state:
+    with closing(open_state(settings)) as state:
         now = open_folder_clock(folder).now()
         with state.writing() as transaction:
             is_new = add_environment(transaction, parsed.environment, now)

@@ -14,12 +14,15 @@ from tallystick import access
 from tallystick.cli.common import (
     add_command,
     add_folder_flags,
-    folder_of,
+    made_folder,
     print_json,
     print_table,
+    read_settings,
+    used_folder,
 )
 from tallystick.clock import Clock, format_instant
 from tallystick.folder import DataFolder
+from tallystick.settings import Settings
 from tallystick.store import Store
 
 if TYPE_CHECKING:
@@ -41,9 +44,9 @@ def add(commands: Commands) -> None:
 
 
 def _create(parsed: argparse.Namespace) -> int:
-    folder = folder_of(parsed)
-    folder.prepare()
-    with _opened(folder) as (state, clock), state.writing() as tx:
+    settings = read_settings(parsed)
+    made_folder(settings)
+    with _opened(settings) as (state, clock), state.writing() as tx:
         key = access.create_key(tx, parsed.environment, parsed.kind, clock.now())
     if parsed.json:
         print_json({"key": key, "environment": parsed.environment, "kind": parsed.kind})
@@ -54,9 +57,9 @@ def _create(parsed: argparse.Namespace) -> int:
 
 
 def _list(parsed: argparse.Namespace) -> int:
-    folder = folder_of(parsed)
-    folder.require()
-    with _opened(folder) as (state, _), state.reading() as tx:
+    settings = read_settings(parsed)
+    used_folder(settings)
+    with _opened(settings) as (state, _), state.reading() as tx:
         found = access.list_keys(tx)
     if parsed.json:
         print_json([_as_json(each) for each in found])
@@ -67,9 +70,9 @@ def _list(parsed: argparse.Namespace) -> int:
 
 
 def _revoke(parsed: argparse.Namespace) -> int:
-    folder = folder_of(parsed)
-    folder.require()
-    with _opened(folder) as (state, clock), state.writing() as tx:
+    settings = read_settings(parsed)
+    used_folder(settings)
+    with _opened(settings) as (state, clock), state.writing() as tx:
         revoked = access.revoke_key(tx, parsed.key, clock.now())
     if parsed.json:
         print_json(_as_json(revoked))
@@ -90,11 +93,11 @@ def _as_json(key: access.KeyInfo) -> dict[str, str | None]:
 
 
 @contextmanager
-def _opened(folder: DataFolder) -> Iterator[tuple[Store, Clock]]:
+def _opened(settings: Settings) -> Iterator[tuple[Store, Clock]]:
     from tallystick.app import open_folder_clock, open_state
 
-    state = open_state(folder)
+    state = open_state(settings)
     try:
-        yield state, open_folder_clock(folder)
+        yield state, open_folder_clock(DataFolder(settings.data_dir))
     finally:
         state.close()

@@ -13,9 +13,10 @@ from tallystick.cli.common import (
     EXIT_FOUND_SOMETHING,
     add_command,
     add_folder_flags,
-    folder_of,
     print_json,
     print_table,
+    read_settings,
+    used_folder,
 )
 from tallystick.clock import format_instant
 from tallystick.errors import OperatorError
@@ -44,9 +45,9 @@ def _list(parsed: argparse.Namespace) -> int:
     from tallystick.app import open_state
     from tallystick.fold.quarantine import list_quarantined
 
-    folder = folder_of(parsed)
-    folder.require()
-    with closing(open_state(folder)) as state, state.reading() as tx:
+    settings = read_settings(parsed)
+    used_folder(settings)
+    with closing(open_state(settings)) as state, state.reading() as tx:
         found = list_quarantined(tx)
     if parsed.json:
         print_json([_as_json(each) for each in found])
@@ -63,9 +64,9 @@ def _retry(parsed: argparse.Namespace) -> int:
     from tallystick.fold.quarantine import ask_retry
     from tallystick.inbox.inbox import Inbox
 
-    folder = folder_of(parsed)
-    folder.require()
-    with closing(open_state(folder)) as state, closing(open_inbox(folder)) as inbox_store:
+    settings = read_settings(parsed)
+    used_folder(settings)
+    with closing(open_state(settings)) as state, closing(open_inbox(settings)) as inbox_store:
         asked = ask_retry(state, Inbox(inbox_store), inbox_store, parsed.id)
     if not asked and parsed.id is not None:
         raise _unknown(parsed.id)
@@ -80,9 +81,9 @@ def _discard(parsed: argparse.Namespace) -> int:
     from tallystick.app import open_state
     from tallystick.fold.quarantine import discard
 
-    folder = folder_of(parsed)
-    folder.require()
-    with closing(open_state(folder)) as state:
+    settings = read_settings(parsed)
+    used_folder(settings)
+    with closing(open_state(settings)) as state:
         found = discard(state, parsed.id)
     if found is None:
         raise _unknown(parsed.id)

@@ -16,10 +16,11 @@ from tallystick.cli.common import (
     EXIT_FOUND_SOMETHING,
     add_command,
     add_folder_flags,
-    folder_of,
+    made_folder,
     print_json,
     print_table,
     read_settings,
+    used_folder,
 )
 from tallystick.cli.imports import add_reading_flags, given_of, source_url, tell, worked_off
 from tallystick.clock import Clock
@@ -80,11 +81,11 @@ def _opened(
 ) -> Iterator[tuple[Store, Clock, DataFolder]]:
     from tallystick.app import open_folder_clock, open_state
 
-    folder = folder_of(parsed)
+    settings = read_settings(parsed)
     if not may_be_new:
-        folder.require()
-    folder.prepare()
-    state = open_state(folder)
+        used_folder(settings)
+    folder = made_folder(settings)
+    state = open_state(settings)
     try:
         yield state, open_folder_clock(folder), folder
     finally:

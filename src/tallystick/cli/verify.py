@@ -15,9 +15,9 @@ from tallystick.cli.common import (
     add_folder_flags,
     print_json,
     read_settings,
+    used_folder,
 )
 from tallystick.clock import DAY
-from tallystick.folder import DataFolder
 
 if TYPE_CHECKING:
     from tallystick.cli.common import Commands
@@ -37,10 +37,9 @@ def _run(parsed: argparse.Namespace) -> int:
     from tallystick.verify.verify import verify
 
     settings = read_settings(parsed)
-    folder = DataFolder(settings.data_dir)
-    folder.require()
+    folder = used_folder(settings)
     window_us = folder.shortest_window_days(settings.dedupe_window_days) * DAY
-    with closing(open_state(folder)) as state, closing(open_inbox(folder)) as inbox_store:
+    with closing(open_state(settings)) as state, closing(open_inbox(settings)) as inbox_store:
         report = verify(state, inbox_store, Inbox(inbox_store), folder.path, window_us)
     if parsed.json:
         print_json(report.as_json())

@@ -203,8 +203,8 @@ SELECT count(*) FROM objects WHERE run = ? AND url = ? AND key = ? AND state = '
 """
 
 OUTCOME: Final = """
-SELECT coalesce(sum(state IN ('failed', 'stopped', 'review')), 0),
-       coalesce(sum(state = 'waiting'), 0), coalesce(sum(state = 'gone'), 0)
+SELECT count(CASE WHEN state IN ('failed', 'stopped', 'review') THEN 1 END),
+       count(CASE WHEN state = 'waiting' THEN 1 END), count(CASE WHEN state = 'gone' THEN 1 END)
 FROM objects WHERE run = ?
 """
 

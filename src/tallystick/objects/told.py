@@ -18,9 +18,10 @@ from tallystick.store import Transaction
 # What a run has read, in bytes of objects as stored: those that ended, and what will be read.
 SIZES: Final = """
 SELECT coalesce(sum(CASE WHEN state NOT IN ('queued', 'reading') THEN size END), 0),
-       coalesce(sum(CASE WHEN state = 'reading' THEN min(byte, size) END), 0),
+       coalesce(sum(CASE WHEN state <> 'reading' THEN 0 WHEN byte < size THEN byte ELSE size END),
+                0),
        coalesce(sum(size), 0), count(*),
-       coalesce(sum(state NOT IN ('queued', 'reading')), 0)
+       count(CASE WHEN state NOT IN ('queued', 'reading') THEN 1 END)
 FROM objects WHERE run = ? AND state <> 'ignored'
 """
 

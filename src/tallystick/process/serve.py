@@ -36,7 +36,7 @@ def serve(settings: Settings) -> int:
         listener = stack.enter_context(bind(settings.host, settings.port))
         remove_stale_pids(folder)
         stack.callback(remove_pid, write_pid(folder, "supervisor", 0))
-        state = open_state(folder)
+        state = open_state(settings)
         stack.callback(state.close)
         clock = open_clock(settings, folder)
         _prepare_access(state, clock, settings)

@@ -1,4 +1,4 @@
-"""The contract of the SQL store. SQLite stands behind it today, PostgreSQL can.
+"""The contract of the SQL store. SQLite and PostgreSQL stand behind it.
 
 The statements themselves are named constants beside the code that uses them, in the SQL both
 engines speak (``?`` placeholders, ``ON CONFLICT … DO UPDATE``, no engine's functions), so nothing
@@ -75,6 +75,11 @@ class Begun(Protocol):
 
 class Store(Protocol):
     """A database with one schema. Safe to use from several threads."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its statements wait for another machine, so that no event loop may."""
+        ...
 
     def reading(self) -> AbstractContextManager[Transaction]:
         """One snapshot, for reading."""

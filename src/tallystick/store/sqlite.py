@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import Final, cast
 
 from tallystick import limits
 from tallystick.errors import DamagedData, OperatorError, Unavailable
@@ -135,6 +135,8 @@ class _Snapshot:
 
 class SqliteStore:
     """One SQLite database file with the schema ``schema/NAME.sql``."""
+
+    is_remote: Final = False
 
     def __init__(self, path: Path, schema: str) -> None:
         """Open ``path``, creating it with the schema named ``schema`` when it is new, and bringing
