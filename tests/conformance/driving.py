@@ -119,11 +119,17 @@ class Clients:
 class Site:
     """A real server whose clock stands, and environments on it; a context manager that ends it."""
 
-    def __init__(self, folder: Path, now: str, *flags: str, **variables: str) -> None:
-        """``now``: where the clock begins, RFC 3339."""
+    def __init__(
+        self, folder: Path, now: str, *flags: str, database_url: str | None = None, **variables: str
+    ) -> None:
+        """``now``: where the clock begins, RFC 3339. ``database_url``: a database of PostgreSQL."""
+        if database_url is not None:
+            variables["TALLYSTICK_DATABASE_URL"] = database_url
         self.server = Server(folder, f"--test-clock={now}", *flags, **variables)
         self.url = self.server.url
-        self._services = open_services(Settings(data_dir=folder, test_clock="now"))
+        self._services = open_services(
+            Settings(data_dir=folder, test_clock="now", database_url=database_url)
+        )
         headers = {"X-API-KEY": API_KEY}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=40, verify=NO_TLS)
 

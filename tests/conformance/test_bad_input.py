@@ -326,6 +326,7 @@ PREPARED: Final[dict[str, tuple[type[APIStatusError], Provoking]]] = {
 ELSEWHERE: Final = {
     "RateLimitExceeded": "tests/conformance/test_conventions.py",
     "Unavailable": "tests/crash/test_store_failures.py",
+    "OutcomeUnknown": "tests/store/test_postgres.py",
     "Timeout": "tests/api/test_operations.py",
     "UnexpectedError": "tests/api/test_transport.py",
     "DamagedData": "tests/api/test_transport.py",

@@ -24,6 +24,7 @@ from tallystick.catalog.subscription_rows import (
     write,
 )
 from tallystick.clock import Instant
+from tallystick.core.periods import FOREVER
 from tallystick.errors import BadInput, Conflict
 from tallystick.store import Transaction
 
@@ -39,7 +40,7 @@ HELD_ONCE = """
 SELECT id, until_at FROM subscription_tenures AS tenure JOIN subscriptions
   ON subscriptions.environment = tenure.environment AND subscriptions.id = tenure.subscription
 WHERE tenure.environment = ? AND tenure.customer = ? AND tenure.resource = ? AND product = ?
-  AND until_at > ? AND (end_at IS NULL OR end_at > ?) AND (? IS NULL OR from_at < ?)
+  AND until_at > ? AND (end_at IS NULL OR end_at > ?) AND from_at < ?
 ORDER BY until_at DESC LIMIT 1
 """
 
@@ -87,7 +88,8 @@ def require_not_shared(
         if other.held_from is not None and draft.start < other.held_from:
             raise _shared(other.id, other.held_from)
     scope = (environment, draft.customer, draft.resource, draft.product)
-    row = transaction.one(HELD_ONCE, *scope, draft.start, draft.start, draft.end, draft.end)
+    end = FOREVER if draft.end is None else draft.end
+    row = transaction.one(HELD_ONCE, *scope, draft.start, draft.start, end)
     if row is not None:
         raise _shared(*cast("tuple[str, int]", row))
 

@@ -65,7 +65,8 @@ def look_up(
 ) -> LookedUp:
     """The counters asked for, the claims of the keys made at ``first_live`` or later, and how many
     reports wait to be archived."""
-    rows = [(place, *each.counter, each.key) for place, each in enumerate(asked)]
+    # A key that is not there is no hash; a NULL would have no type to compare.
+    rows = [(place, *each.counter, each.key or b"") for place, each in enumerate(asked)]
     parts: dict[CounterKey, Part] = {}
     numbers: dict[CounterKey, int] = {}
     claims: dict[bytes, Claim] = {}
