@@ -40,6 +40,7 @@ COMPOSED_SQL: Final = {
     "objects/parquet_rows.py": "columns of a file, its path and names, quoted",
     "objects/sent.py": "which of our two tables; names and numbers of a view, which takes no "
     "parameters: quoted",
+    "store/postgres.py": "numbers of ours, and names of schemas and of generated columns",
     "usage/recalculate.py": "a statement over our own files",
     "verify/counters.py": "meters as they were compiled",
     "verify/record.py": "a statement over our own files, and how many rows to name",

@@ -71,6 +71,7 @@ MAY_IMPORT: Final[dict[str, set[str]]] = {
 # What stands behind a seam, and the only files that know it.
 ENGINES: Final = {
     "sqlite3": {"store"},
+    "psycopg": {"store"},
     "duckdb": {"archive", "fold", "objects", "verify"},
     "uvicorn": {"process"},
     "uvloop": {"process"},
@@ -78,7 +79,7 @@ ENGINES: Final = {
     "zstandard": {"objects"},
     "cronsim": {"objects"},
 }
-CONCRETE_STORE: Final = "tallystick.store.sqlite"
+CONCRETE_STORES: Final = ("tallystick.store.sqlite", "tallystick.store.postgres")
 
 # The core is computed, never fetched: of the standard library it takes what does neither I/O nor
 # time nor chance.
@@ -141,10 +142,11 @@ def test_an_engine_is_known_to_its_own_folders(engine: str) -> None:
     assert users <= ENGINES[engine]
 
 
-def test_only_the_app_names_a_concrete_store() -> None:
+@pytest.mark.parametrize("store", CONCRETE_STORES)
+def test_only_the_app_names_a_concrete_store(store: str) -> None:
     users = {
         module.name
         for module in modules()
-        if any(f"{name}.".startswith(f"{CONCRETE_STORE}.") for name in imported(module))
+        if any(f"{name}.".startswith(f"{store}.") for name in imported(module))
     }
     assert users == {"app.py"}

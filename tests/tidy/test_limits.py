@@ -80,6 +80,7 @@ ELSEWHERE: Final = {
     ("objects/ndjson.py", "CLOSER_ROWS"): COST,
     ("objects/trial.py", "REASONS_SHOWN_MAX"): TEXT,
     ("process/owner.py", "_RETRY_SECONDS"): POLL,
+    ("store/postgres.py", "_POLL_SECONDS"): POLL,
     ("process/supervisor.py", "_POLL_SECONDS_MAX"): POLL,
     ("settings.py", "_MIB"): "a unit",
     ("store/sqlite.py", "_RETRY_SECONDS"): POLL,

@@ -21,6 +21,9 @@ IMPLEMENTS = {
     "SqliteStore": "Store",
     "SqliteTransaction": "Transaction",
     "SqliteBegun": "Begun",
+    "PostgresStore": "Store",
+    "PostgresTransaction": "Transaction",
+    "PostgresBegun": "Begun",
     "OwnQueries": "Queries",
     "DistantQueries": "Queries",
 }

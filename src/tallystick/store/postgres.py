@@ -122,7 +122,7 @@ class PostgresTransaction:
         return self._connection.execute(dialect.numbered(sql), values, binary=True)
 
 
-class _Begun:
+class PostgresBegun:
     """A write transaction on the write connection, whose lock goes with its end."""
 
     def __init__(self, store: PostgresStore, connection: Connection, number: str) -> None:
@@ -224,7 +224,7 @@ class PostgresStore:
             yield transaction
         begun.commit()
 
-    def begin_if_free(self) -> _Begun | None:
+    def begin_if_free(self) -> PostgresBegun | None:
         if not self._write_lock.acquire(blocking=False):
             return None
         return self._begin(None)
@@ -308,10 +308,10 @@ class PostgresStore:
         except (psycopg.Error, Unavailable):
             return None
 
-    def _begin(self, deadline: float | None) -> _Begun | None:
+    def _begin(self, deadline: float | None) -> PostgresBegun | None:
         """Begin to write, by when it has to have begun; without a deadline None when another is
         writing. This thread has the lock of this process, which goes when it does not begin."""
-        begun: _Begun | None = None
+        begun: PostgresBegun | None = None
         try:
             with _translated():
                 begun = self._try_begin(deadline)
@@ -320,7 +320,7 @@ class PostgresStore:
                 self._write_lock.release()
         return begun
 
-    def _try_begin(self, deadline: float | None) -> _Begun | None:
+    def _try_begin(self, deadline: float | None) -> PostgresBegun | None:
         connection = self._writer
         if connection is not None:
             try:
@@ -332,7 +332,7 @@ class PostgresStore:
         self._writer = connection = self._connect()
         return self._locked(connection, deadline)
 
-    def _locked(self, connection: Connection, deadline: float | None) -> _Begun | None:
+    def _locked(self, connection: Connection, deadline: float | None) -> PostgresBegun | None:
         """Begin a transaction that has the lock; None when it is not free and may not wait."""
         if deadline is None:
             lock = f"SELECT pg_try_advisory_xact_lock({self._lock})"
@@ -352,7 +352,7 @@ class PostgresStore:
         if not taken:
             connection.execute("ROLLBACK")
             return None
-        return _Begun(self, connection, str(number))
+        return PostgresBegun(self, connection, str(number))
 
     def _connect(self, *, kept: bool = True) -> Connection:
         """A connection whose statements are as this module says. ``kept`` until the store closes.
