@@ -101,7 +101,7 @@ DATABASE_SILENT_SECONDS_MAX: Final = 5
 DATABASE_IDLE_SECONDS_MAX: Final = 10
 """A transaction in which nothing was asked for so long is ended by the server: who was stopped in
 the middle of a write holds nobody up for longer."""
-READERS_MAX: Final = 8
+READERS_MAX: Final = 4
 """Threads of one API process that wait for its answers, each with a connection of its own."""
 COMMIT_OUTCOME_SECONDS_MAX: Final = 20.0
 """How long a server is asked what became of a commit that it did not answer."""

@@ -11,7 +11,7 @@ import pytest
 
 from tallystick import limits
 from tallystick.errors import DamagedData, Unavailable
-from tallystick.store import Begun, Store, Transaction
+from tallystick.store import Begun, Rewrite, Store, Transaction
 from tests.store.engines import Engine
 
 ADD = "INSERT INTO environments (environment, created_at) VALUES (?, ?)"
@@ -57,6 +57,29 @@ def test_statements_answer_with_rows_and_counts(store: Store) -> None:
         assert transaction.run("UPDATE environments SET created_at = 0") == 3
         assert transaction.run("DELETE FROM environments WHERE environment = ?", "z") == 0
         assert transaction.run_many(FORGET, [("a",), ("z",), ("b",)]) == 2
+
+
+PARTS = Rewrite("counter_parts", ("count", "sum", "minimum"), "id")
+
+
+def test_many_rows_are_rewritten_by_their_key(store: Store) -> None:
+    odd = "\\N\t\n'\\ \U0001f600"
+    with store.writing() as transaction:
+        transaction.run_many(
+            "INSERT INTO counter_parts (id, count, sum) VALUES (?, ?, ?)",
+            [(number, 0, "0") for number in range(5)],
+        )
+        assert transaction.rewrite(PARTS, []) == 0
+        assert transaction.rewrite(PARTS, [(1, "1.5", None, 1), (2**62, odd, "", 3)]) == 2
+        assert transaction.rewrite(PARTS, [(7, "7", "7", 2), (9, "9", "9", 99)]) == 1
+        with suppress(ZeroDivisionError), transaction.part():
+            assert transaction.rewrite(PARTS, [(8, "8", "8", 0)]) == 1
+            _ = 1 // 0
+    with store.reading() as transaction:
+        assert transaction.all("SELECT id, count, sum, minimum FROM counter_parts ORDER BY id") == [
+            (0, 0, "0", None), (1, 1, "1.5", None), (2, 7, "7", "7"), (3, 2**62, odd, ""),
+            (4, 0, "0", None),
+        ]  # fmt: skip
 
 
 def test_a_broken_constraint_is_told_as_damaged_data_and_undone(store: Store) -> None:

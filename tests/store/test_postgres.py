@@ -396,6 +396,29 @@ def test_what_cannot_be_used_is_told_without_the_password(
 # --- values ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "number",
+    [0, 1, -1, 9_999, 10_000, -10_000, 10**8, 123_456_789_012_345_678, 2**63 - 1, -(2**63)],
+)
+def test_sums_are_read_whatever_their_size(url: str, number: int) -> None:
+    store = PostgresStore(url, "state")
+    with store.writing() as transaction:
+        transaction.run_many(ADD, [("a", number), ("b", number), ("c", 0)])
+        assert transaction.one("SELECT sum(created_at) FROM environments") == (2 * number,)
+    store.close()
+
+
+def test_a_statement_is_prepared_for_each_kind_of_its_values(url: str) -> None:
+    """What is NULL at first may be a number later."""
+    store = PostgresStore(url, "state")
+    with store.writing() as transaction:
+        for revoked in (None, None, None, 5, None, 6, 7, 8):
+            transaction.run("UPDATE api_keys SET revoked_at = ?", revoked)
+            assert transaction.one("SELECT coalesce(?, ?)", None, "x") == ("x",)
+            assert transaction.one("SELECT ?", revoked) == (revoked,)
+    store.close()
+
+
 def test_numbers_are_whole_and_conditions_are_numbers(url: str) -> None:
     store = PostgresStore(url, "state")
     with store.writing() as transaction:

@@ -41,6 +41,8 @@ COMPOSED_SQL: Final = {
     "objects/sent.py": "which of our two tables; names and numbers of a view, which takes no "
     "parameters: quoted",
     "store/postgres.py": "numbers of ours, and names of schemas and of generated columns",
+    "store/postgres_link.py": "names of tables and columns, which are constants of ours",
+    "store/sqlite.py": "names of tables and columns, which are constants of ours",
     "usage/recalculate.py": "a statement over our own files",
     "verify/counters.py": "meters as they were compiled",
     "verify/record.py": "a statement over our own files, and how many rows to name",

@@ -81,6 +81,7 @@ ELSEWHERE: Final = {
     ("objects/trial.py", "REASONS_SHOWN_MAX"): TEXT,
     ("process/owner.py", "_RETRY_SECONDS"): POLL,
     ("store/postgres.py", "_POLL_SECONDS"): POLL,
+    ("store/postgres_link.py", "_PREPARED_MAX"): COST,
     ("process/supervisor.py", "_POLL_SECONDS_MAX"): POLL,
     ("settings.py", "_MIB"): "a unit",
     ("store/sqlite.py", "_RETRY_SECONDS"): POLL,

@@ -24,12 +24,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 Value: TypeAlias = str | int | bytes | None
 """What a column holds. Never a float: quantities are decimal text, instants are integers."""
 
 Row: TypeAlias = tuple[Value, ...]
+
+
+class Rewrite(NamedTuple):
+    """Columns of a table to be set in many rows, each told by its ``key``."""
+
+    table: str
+    columns: tuple[str, ...]
+    key: str
 
 
 class Transaction(Protocol):
@@ -53,6 +61,11 @@ class Transaction(Protocol):
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> int:
         """Run one statement for each row of values; returns how many rows they changed in all."""
+        ...
+
+    def rewrite(self, what: Rewrite, rows: Sequence[Sequence[Value]]) -> int:
+        """Set columns of many rows: values in the order of ``what``, the key last. Returns how many
+        rows there were; those that are not there are passed over."""
         ...
 
     def part(self) -> AbstractContextManager[None]:

@@ -20,28 +20,25 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from types import TracebackType
-from typing import Any, Final, TypeAlias, cast
+from typing import Final, cast
 
 import psycopg
-from psycopg import RawCursor, conninfo, pq
-from psycopg.types.bool import BoolBinaryLoader
-from psycopg.types.numeric import Int8BinaryDumper, NumericBinaryLoader
+from psycopg import conninfo
 
 from tallystick import limits
 from tallystick.errors import DamagedData, OperatorError, OutcomeUnknown, Unavailable
 from tallystick.store import dialect
-from tallystick.store.contract import Row, Value
+from tallystick.store.contract import Rewrite, Row, Value
+from tallystick.store.postgres_link import Link, row_of, rows_of
 from tallystick.store.schemas import newest_version, statements_from
 
-Connection: TypeAlias = "psycopg.Connection[Row]"
-
-_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; "
 _VERSION: Final = "SELECT version FROM schema_version"
 _SNAPSHOT: Final = "SELECT pg_current_snapshot()::text"
-_OUTCOME: Final = "SELECT pg_xact_status($1::text::xid8)"
-_END_BACKEND: Final = "SELECT pg_terminate_backend($1::int)"
+_OUTCOME: Final = "SELECT pg_xact_status(CAST(CAST(? AS TEXT) AS xid8))"
+_END_BACKEND: Final = "SELECT pg_terminate_backend(CAST(? AS int))"
 
 _POLL_SECONDS: Final = 0.05
 
@@ -60,84 +57,63 @@ _DAMAGED: Final = ("XX001", "XX002")
 _BROKEN_CONSTRAINT: Final = "23"
 
 
-class _Whole(NumericBinaryLoader):
-    """What PostgreSQL's ``sum`` makes of 64 bits: all numbers of the store are whole."""
-
-    def load(self, data: Any) -> int:  # type: ignore[override]
-        found = super().load(data)
-        if found != int(found):
-            raise ValueError(f"{found} is not whole; quantities are text")
-        return int(found)
-
-
-class _Truth(BoolBinaryLoader):
-    """A condition as SQLite has it: 1 or 0."""
-
-    def load(self, data: Any) -> int:  # type: ignore[override]
-        return int(super().load(data))
-
-
 class PostgresTransaction:
     """Statements on one connection between BEGIN and COMMIT."""
 
-    def __init__(self, connection: Connection, generated: dict[str, str]) -> None:
-        self._connection = connection
+    def __init__(self, link: Link, generated: dict[str, str]) -> None:
+        self._link = link
         self._generated = generated
 
     def one(self, sql: str, *values: Value) -> Row | None:
-        return self._execute(sql, values).fetchone()
+        result = self._link.ask(sql, values)
+        return row_of(result, 0) if result.ntuples else None
 
     def all(self, sql: str, *values: Value) -> list[Row]:
-        return self._execute(sql, values).fetchall()
+        return rows_of(self._link.ask(sql, values))
 
     def run(self, sql: str, *values: Value) -> int:
-        return max(0, self._execute(sql, values).rowcount)
+        return self._link.ask(sql, values).command_tuples or 0
 
     def insert(self, sql: str, *values: Value) -> int:
         column = self._generated[dialect.table_of_insert(sql)]
-        row = self._execute(f"{sql} RETURNING {column}", values).fetchone()
-        assert row is not None
-        return cast("int", row[0])
+        return cast("int", row_of(self._link.ask(f"{sql} RETURNING {column}", values), 0)[0])
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> int:
-        cursor = self._connection.cursor()
-        cursor.executemany(dialect.numbered(sql), rows)
-        return max(0, cursor.rowcount)
+        return self._link.ask_many(sql, rows)
+
+    def rewrite(self, what: Rewrite, rows: Sequence[Sequence[Value]]) -> int:
+        return self._link.rewrite(what, rows)
 
     @contextmanager
     def part(self) -> Iterator[None]:
-        self._connection.execute("SAVEPOINT part")
+        self._link.command("SAVEPOINT part")
         try:
             with _translated():
                 yield
         except BaseException:
             # Of a connection that was lost there is nothing left to undo.
-            if not _lost(self._connection):
-                self._connection.execute("ROLLBACK TO SAVEPOINT part")
-                self._connection.execute("RELEASE SAVEPOINT part")
+            if not self._link.is_lost:
+                self._link.command("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part")
             raise
-        self._connection.execute("RELEASE SAVEPOINT part")
-
-    def _execute(self, sql: str, values: Sequence[Value]) -> psycopg.Cursor[Row]:
-        return self._connection.execute(dialect.numbered(sql), values, binary=True)
+        self._link.command("RELEASE SAVEPOINT part")
 
 
 class PostgresBegun:
     """A write transaction on the write connection, whose lock goes with its end."""
 
-    def __init__(self, store: PostgresStore, connection: Connection, number: str) -> None:
+    def __init__(self, store: PostgresStore, link: Link, number: str) -> None:
         """``number`` is what the server knows the transaction by."""
         self._store = store
-        self._connection = connection
+        self._link = link
         self._number = number
 
     @contextmanager
     def filling(self) -> Iterator[PostgresTransaction]:
         try:
             with _translated():
-                yield PostgresTransaction(self._connection, self._store.generated)
+                yield PostgresTransaction(self._link, self._store.generated)
         except BaseException:
-            self._store.end_writing(self._connection)
+            self._store.end_writing(self._link)
             raise
 
     def commit(self) -> None:
@@ -145,18 +121,18 @@ class PostgresBegun:
             with _translated():
                 self._commit()
         finally:
-            self._store.end_writing(self._connection)
+            self._store.end_writing(self._link)
 
     def _commit(self) -> None:
-        pid = self._connection.info.backend_pid
+        process = self._link.server_process
         try:
-            answer = self._connection.execute("COMMIT").statusmessage
+            answer = self._link.command("COMMIT").command_status
         except psycopg.Error:
-            if not _lost(self._connection):
+            if not self._link.is_lost:
                 raise
-            self._store.find_out(self._number, pid)
+            self._store.find_out(self._number, process)
             return
-        if answer != "COMMIT":
+        if answer != b"COMMIT":
             # A statement failed, and whoever ran it went on as if it had not.
             raise Unavailable("PostgreSQL rolled back what was to be committed")
 
@@ -169,14 +145,13 @@ class _Snapshot:
 
     def __enter__(self) -> PostgresTransaction:
         with _translated():
-            self._connection = self._store.reader(_READ)
-        return PostgresTransaction(self._connection, self._store.generated)
+            self._link = self._store.begin_reading()
+        return PostgresTransaction(self._link, self._store.generated)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        with suppress(psycopg.Error):  # nothing was written; the next one finds out
-            self._connection.execute("ROLLBACK")
+        self._store.end_reading(self._link)
         if isinstance(error, psycopg.Error):
             ours = _ours(error)
             if ours is not error:
@@ -199,8 +174,8 @@ class PostgresStore:
         self._lock = advisory_lock(schema)
         self._local = threading.local()
         self._write_lock = threading.Lock()
-        self._writer: Connection | None = None
-        self._all: list[Connection] = []
+        self._writer: Link | None = None
+        self._all: list[Link] = []
         self.generated = dialect.generated_columns(list(statements_from(schema, 0)))
         try:
             self._install(schema)
@@ -230,52 +205,59 @@ class PostgresStore:
         return self._begin(None)
 
     def version(self) -> int:
-        """The snapshot, of which any commit makes another."""
-        with _translated():
-            row = self.reader(_SNAPSHOT, once=True).fetchone()
-        assert row is not None
-        digest = hashlib.blake2b(str(row[0]).encode(), digest_size=8).digest()
+        """The snapshot, of which any commit makes another: that of the transaction that this thread
+        reads in, if it does."""
+        text: str | None = getattr(self._local, "snapshot", None)
+        if text is None:
+            with _translated():
+                _, text = self._asked(_SNAPSHOT)
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
         return int.from_bytes(digest)
 
     def tend(self) -> None:
         """Nothing: PostgreSQL vacuums by itself."""
 
     def close(self) -> None:
-        for connection in self._all:
-            connection.close()
+        for link in self._all:
+            link.close()
         self._all.clear()
 
-    def reader(self, statement: str, *, once: bool = False) -> Any:
-        """This thread's read connection after ``statement``, or with ``once`` its cursor. One that
-        was lost meanwhile is replaced: nobody has seen anything of it yet."""
-        connection: Connection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            try:
-                cursor = connection.execute(statement)
-            except psycopg.OperationalError:
-                if not _lost(connection):
-                    raise
-                self._drop(connection)
-                connection = None
-            else:
-                return cursor if once else connection
-        connection = self._local.connection = self._connect()
-        cursor = connection.execute(statement)
-        return cursor if once else connection
+    def begin_reading(self) -> Link:
+        """This thread's connection for reading, in a new snapshot."""
+        link, self._local.snapshot = self._asked(_READ + _SNAPSHOT)
+        return link
 
-    def end_writing(self, connection: Connection) -> None:
+    def end_reading(self, link: Link) -> None:
+        """The snapshot is let go."""
+        self._local.snapshot = None
+        link.end()
+
+    def _asked(self, statement: str) -> tuple[Link, str]:
+        """This thread's connection for reading, and what it answers at first. One that was lost
+        meanwhile is replaced: nobody has seen anything of it yet."""
+        link: Link | None = getattr(self._local, "link", None)
+        if link is not None:
+            try:
+                return link, _text_of(link, statement)
+            except psycopg.OperationalError:
+                if not link.is_lost:
+                    raise
+                self._drop(link)
+        link = self._local.link = self._connect()
+        return link, _text_of(link, statement)
+
+    def end_writing(self, link: Link) -> None:
         """A write is over, however it ended: undo what is left of it and let others write."""
         try:
-            if connection.info.transaction_status != pq.TransactionStatus.IDLE:
-                with suppress(psycopg.Error):
-                    connection.execute("ROLLBACK")
-            if _lost(connection):
-                self._drop(connection)
+            if not link.is_lost and not link.is_idle:
+                link.end()
+            if link.is_lost:
+                self._drop(link)
                 self._writer = None
         finally:
             self._write_lock.release()
 
-    def find_out(self, number: str, pid: int) -> None:
+    def find_out(self, number: str, process: int) -> None:
         """What became of a transaction whose COMMIT was not answered; returns if it is committed.
 
         Raises ``Unavailable`` when nothing of it remains, ``OutcomeUnknown`` when the server does
@@ -283,7 +265,7 @@ class PostgresStore:
         """
         deadline = time.monotonic() + limits.COMMIT_OUTCOME_SECONDS_MAX
         while time.monotonic() < deadline:
-            status = self._outcome(number, pid)
+            status = self._outcome(number, process)
             if status == "committed":
                 return
             if status == "aborted":
@@ -294,18 +276,17 @@ class PostgresStore:
             "to tell whether that was stored"
         )
 
-    def _outcome(self, number: str, pid: int) -> str | None:
+    def _outcome(self, number: str, process: int) -> str | None:
         """``committed``, ``aborted``, or None while it cannot be told. What the connection left
         running is ended, so that it can be."""
         try:
-            with self._connect(kept=False) as asking:
-                row = asking.execute(_OUTCOME, (number,)).fetchone()
-                assert row is not None
-                if row[0] == "in progress":
-                    asking.execute(_END_BACKEND, (pid,))
+            with closing(self._connect(kept=False)) as asking:
+                (status,) = row_of(asking.ask(_OUTCOME, (number,)), 0)
+                if status == "in progress":
+                    asking.ask(_END_BACKEND, (process,))
                     return None
-                return cast("str | None", row[0])
-        except (psycopg.Error, Unavailable):
+                return cast("str | None", status)
+        except psycopg.Error:
             return None
 
     def _begin(self, deadline: float | None) -> PostgresBegun | None:
@@ -321,66 +302,53 @@ class PostgresStore:
         return begun
 
     def _try_begin(self, deadline: float | None) -> PostgresBegun | None:
-        connection = self._writer
-        if connection is not None:
+        link = self._writer
+        if link is not None:
             try:
-                return self._locked(connection, deadline)
+                return self._locked(link, deadline)
             except psycopg.OperationalError:
-                if not _lost(connection):
+                if not link.is_lost:
                     raise
-                self._drop(connection)
-        self._writer = connection = self._connect()
-        return self._locked(connection, deadline)
+                self._drop(link)
+        self._writer = link = self._connect()
+        return self._locked(link, deadline)
 
-    def _locked(self, connection: Connection, deadline: float | None) -> PostgresBegun | None:
+    def _locked(self, link: Link, deadline: float | None) -> PostgresBegun | None:
         """Begin a transaction that has the lock; None when it is not free and may not wait."""
         if deadline is None:
-            lock = f"SELECT pg_try_advisory_xact_lock({self._lock})"
+            wait = ""
+            lock = f"CASE WHEN pg_try_advisory_xact_lock({self._lock}) THEN 1 END"
         else:
             milliseconds = max(1, round((deadline - time.monotonic()) * 1_000))
-            lock = (
-                f"SET LOCAL lock_timeout = {milliseconds}; "
-                f"SELECT pg_advisory_xact_lock({self._lock}), true"
-            )
+            wait = f"SET LOCAL lock_timeout = {milliseconds}; "
+            lock = f"CASE WHEN pg_advisory_xact_lock({self._lock})::text = '' THEN 1 END"
         try:
-            cursor = connection.execute(f"BEGIN; {lock}; SELECT pg_current_xact_id()::text")
-            answers = [row for rows in cursor.results() if rows.description for row in rows]
+            result = link.command(f"BEGIN; {wait}SELECT {lock}, pg_current_xact_id()::text")
         except psycopg.errors.LockNotAvailable:
-            connection.execute("ROLLBACK")
+            link.end()
             raise Unavailable("PostgreSQL is busy: another write did not end in time") from None
-        (*_, taken), (number,) = answers
-        if not taken:
-            connection.execute("ROLLBACK")
+        if result.get_value(0, 0) is None:
+            link.end()
             return None
-        return PostgresBegun(self, connection, str(number))
+        number = result.get_value(0, 1)
+        assert number is not None
+        return PostgresBegun(self, link, number.decode())
 
-    def _connect(self, *, kept: bool = True) -> Connection:
-        """A connection whose statements are as this module says. ``kept`` until the store closes.
-
-        Autocommit: this module alone says BEGIN and COMMIT.
-        """
-        connection = psycopg.connect(
-            self._url,
-            autocommit=True,
-            cursor_factory=RawCursor,
-            connect_timeout=limits.DATABASE_CONNECT_SECONDS_MAX,
-            application_name="tallystick",
-            keepalives_idle=limits.DATABASE_SILENT_SECONDS_MAX,
-            tcp_user_timeout=limits.DATABASE_SILENT_SECONDS_MAX * 1_000,
-        )
-        _adapt(connection)
-        connection.execute(
+    def _connect(self, *, kept: bool = True) -> Link:
+        """A connection that is set as this module says; ``kept`` until the store closes."""
+        link = Link.open(self._url)
+        link.command(
             f"SET search_path = {self._space}; SET synchronous_commit = on; "
             f"SET idle_in_transaction_session_timeout = '{limits.DATABASE_IDLE_SECONDS_MAX}s'"
         )
         if kept:
-            self._all.append(connection)
-        return connection
+            self._all.append(link)
+        return link
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, link: Link) -> None:
         with suppress(ValueError):
-            self._all.remove(connection)
-        connection.close()
+            self._all.remove(link)
+        link.close()
 
     def _install(self, schema: str) -> None:
         """Bring the database to the newest version of its schema, in one transaction."""
@@ -412,14 +380,10 @@ def advisory_lock(schema: str) -> int:
     return int.from_bytes(digest, signed=True)
 
 
-def _adapt(connection: Connection) -> None:
-    """Values as ``contract.Value`` has them: integers of 64 bits whatever they are, no truth
-    values, no decimals."""
-    adapters = connection.adapters
-    for kind in (int, bool):
-        adapters.register_dumper(kind, Int8BinaryDumper)
-    adapters.register_loader("numeric", _Whole)
-    adapters.register_loader("bool", _Truth)
+def _text_of(link: Link, statement: str) -> str:
+    found = link.command(statement).get_value(0, 0)
+    assert found is not None
+    return found.decode()
 
 
 def _place(url: str) -> str:
@@ -430,10 +394,6 @@ def _place(url: str) -> str:
         return "the URL"
     host = known.get("host") or known.get("hostaddr") or "the local socket"
     return f"database {known.get('dbname') or known.get('user') or 'of the user'!s} at {host!s}"
-
-
-def _lost(connection: Connection) -> bool:
-    return connection.closed or connection.broken
 
 
 def _told(error: Exception) -> str:

@@ -15,13 +15,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Final, cast
 
 from tallystick import limits
 from tallystick.errors import DamagedData, OperatorError, Unavailable
-from tallystick.store.contract import Row, Value
+from tallystick.store.contract import Rewrite, Row, Value
 from tallystick.store.schemas import newest_version, statements_from
 
 _RETRY_SECONDS = 0.0005
@@ -52,6 +53,9 @@ class SqliteTransaction:
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> int:
         return max(0, self._connection.executemany(sql, rows).rowcount)
+
+    def rewrite(self, what: Rewrite, rows: Sequence[Sequence[Value]]) -> int:
+        return self.run_many(_rewriting(what), rows)
 
     @contextmanager
     def part(self) -> Iterator[None]:
@@ -272,6 +276,12 @@ class SqliteStore:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
             raise
+
+
+@lru_cache(maxsize=64)
+def _rewriting(what: Rewrite) -> str:
+    changes = ", ".join(f"{column} = ?" for column in what.columns)
+    return f"UPDATE {what.table} SET {changes} WHERE {what.key} = ?"
 
 
 def _primary_code(error: sqlite3.Error) -> int:

@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 
 from tallystick.core.parts import Part
 from tallystick.errors import DamagedData
-from tallystick.store import Row, Transaction, Value
+from tallystick.store import Rewrite, Row, Transaction, Value
 from tallystick.store.many_rows import for_many, run_rows
 
 
@@ -83,9 +83,7 @@ INSERT_PART = """
 INSERT INTO counter_parts (id, count, sum, minimum, maximum) VALUES (?, ?, ?, ?, ?)
 """
 
-REWRITE_COUNTER = """
-UPDATE counter_parts SET count = ?, sum = ?, minimum = ?, maximum = ? WHERE id = ?
-"""
+REWRITE_COUNTERS = Rewrite("counter_parts", ("count", "sum", "minimum", "maximum"), "id")
 
 
 class StoredCounter(NamedTuple):
@@ -136,7 +134,7 @@ def rewrite_rows(transaction: Transaction, rows: Sequence[Row]) -> None:
     Raises ``DamagedData`` when one of them is gone: whoever remembers it, as the fold does, must
     begin anew with what is stored.
     """
-    changed = transaction.run_many(REWRITE_COUNTER, rows)
+    changed = transaction.rewrite(REWRITE_COUNTERS, rows)
     if changed != len(rows):
         raise DamagedData(f"{len(rows) - changed} of {len(rows)} counters to be written are gone")
 
