@@ -92,6 +92,32 @@ def test_what_a_lost_line_leaves_running_is_ended(cut: tuple[Line, Store]) -> No
     assert names(store) == ["after"]
 
 
+def test_a_server_that_crashed_gives_numbers_of_lost_transactions_to_others() -> None:
+    """So the number that a transaction had tells nothing of it afterwards."""
+    with make_server() as server, line_to(server.url()) as (line, through):
+        other, store = PostgresStore(server.url(), "state"), PostgresStore(through, "state")
+        add(store, "before")
+        further = []
+
+        def rule(message: bytes) -> Fate:
+            if b"COMMIT" not in message:
+                return "pass"
+            line.rule = lambda _: "pass"
+            server.stop(signal.SIGQUIT)
+            server.start()
+            for number in range(5):
+                further.append(f"other {number}")
+                add(other, further[-1])
+            return "cut before"
+
+        line.rule = rule
+        with pytest.raises(Unavailable, match="nothing was stored"):
+            add(store, "lost")
+        assert names(store) == ["before", *further]
+        store.close()
+        other.close()
+
+
 def test_who_cannot_be_asked_leaves_the_outcome_unknown(
     cut: tuple[Line, Store], url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,12 +269,13 @@ def test_a_position_never_appears_below_one_that_was_read(url: str) -> None:
 
 _COLUMNS = """
 SELECT table_name, column_name, data_type, is_nullable = 'NO', collation_name
-FROM information_schema.columns WHERE table_schema = %s AND table_name <> 'schema_version'
+FROM information_schema.columns
+WHERE table_schema = %s AND table_name NOT IN ('schema_version', 'writers')
 ORDER BY table_name, ordinal_position
 """
 _INDEXES = """
 SELECT tablename, indexname, indexdef FROM pg_indexes
-WHERE schemaname = %s AND tablename <> 'schema_version'
+WHERE schemaname = %s AND tablename NOT IN ('schema_version', 'writers')
 """
 _TYPES = {"INTEGER": "bigint", "TEXT": "text", "BLOB": "bytea"}
 

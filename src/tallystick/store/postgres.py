@@ -1,7 +1,7 @@
 """The SQL store on PostgreSQL, for more than one node.
 
 Owns: connections, transactions, the version of a schema, the translation of PostgreSQL's errors and
-what becomes of a COMMIT that was not answered. Both stores lie in one database, each in a schema of
+what became of a COMMIT that was not answered. Both stores lie in one database, each in a schema of
 its own (``tallystick_state``, ``tallystick_inbox``). Each thread has its own read connection; one
 write connection is shared under a lock.
 
@@ -27,7 +27,7 @@ from typing import Final, cast
 import psycopg
 from psycopg import conninfo
 
-from tallystick import limits
+from tallystick import ids, limits
 from tallystick.errors import DamagedData, OperatorError, OutcomeUnknown, Unavailable
 from tallystick.store import dialect
 from tallystick.store.contract import Rewrite, Row, Value
@@ -37,8 +37,22 @@ from tallystick.store.schemas import newest_version, statements_from
 _READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; "
 _VERSION: Final = "SELECT version FROM schema_version"
 _SNAPSHOT: Final = "SELECT pg_current_snapshot()::text"
-_OUTCOME: Final = "SELECT pg_xact_status(CAST(CAST(? AS TEXT) AS xid8))"
-_END_BACKEND: Final = "SELECT pg_terminate_backend(CAST(? AS int))"
+
+# What a store wrote last, in the transaction that wrote it: so it can be found out whether that was
+# committed. The transaction's own number would not do: a server that crashed gives those of lost
+# ones to others.
+_CREATE_WRITERS: Final = """
+CREATE TABLE IF NOT EXISTS writers (
+    writer TEXT PRIMARY KEY, number BIGINT NOT NULL, written_at TIMESTAMPTZ NOT NULL
+)
+"""
+_WRITTEN: Final = "SELECT number FROM writers WHERE writer = ?"
+_FORGET_WRITERS: Final = "DELETE FROM writers WHERE written_at < now() - interval '1 day'"
+
+_END_PROCESS: Final = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid = CAST(? AS INTEGER) AND CAST(backend_start AS TEXT) = CAST(? AS TEXT)
+"""
 
 _POLL_SECONDS: Final = 0.05
 
@@ -101,11 +115,9 @@ class PostgresTransaction:
 class PostgresBegun:
     """A write transaction on the write connection, whose lock goes with its end."""
 
-    def __init__(self, store: PostgresStore, link: Link, number: str) -> None:
-        """``number`` is what the server knows the transaction by."""
+    def __init__(self, store: PostgresStore, link: Link) -> None:
         self._store = store
         self._link = link
-        self._number = number
 
     @contextmanager
     def filling(self) -> Iterator[PostgresTransaction]:
@@ -124,17 +136,16 @@ class PostgresBegun:
             self._store.end_writing(self._link)
 
     def _commit(self) -> None:
-        process = self._link.server_process
+        number, told = self._store.next_write()
         try:
-            answer = self._link.command("COMMIT").command_status
+            self._link.command(f"{told}; COMMIT")
+        except psycopg.errors.InFailedSqlTransaction:
+            # A statement failed, and whoever ran it went on as if it had not.
+            raise Unavailable("PostgreSQL rolled back what was to be committed") from None
         except psycopg.Error:
             if not self._link.is_lost:
                 raise
-            self._store.find_out(self._number, process)
-            return
-        if answer != b"COMMIT":
-            # A statement failed, and whoever ran it went on as if it had not.
-            raise Unavailable("PostgreSQL rolled back what was to be committed")
+            self._store.find_out(number, self._link)
 
 
 class _Snapshot:
@@ -174,6 +185,8 @@ class PostgresStore:
         self._lock = advisory_lock(schema)
         self._local = threading.local()
         self._write_lock = threading.Lock()
+        self._name = ids.new_id()
+        self._writes = 0
         self._writer: Link | None = None
         self._all: list[Link] = []
         self.generated = dialect.generated_columns(list(statements_from(schema, 0)))
@@ -215,7 +228,9 @@ class PostgresStore:
         return int.from_bytes(digest)
 
     def tend(self) -> None:
-        """Nothing: PostgreSQL vacuums by itself."""
+        """Forget stores that have not written for a day; PostgreSQL vacuums by itself."""
+        with self.writing() as transaction:
+            transaction.run(_FORGET_WRITERS)
 
     def close(self) -> None:
         for link in self._all:
@@ -238,13 +253,13 @@ class PostgresStore:
         link: Link | None = getattr(self._local, "link", None)
         if link is not None:
             try:
-                return link, _text_of(link, statement)
+                return link, link.text(statement)
             except psycopg.OperationalError:
                 if not link.is_lost:
                     raise
                 self._drop(link)
         link = self._local.link = self._connect()
-        return link, _text_of(link, statement)
+        return link, link.text(statement)
 
     def end_writing(self, link: Link) -> None:
         """A write is over, however it ended: undo what is left of it and let others write."""
@@ -257,37 +272,45 @@ class PostgresStore:
         finally:
             self._write_lock.release()
 
-    def find_out(self, number: str, process: int) -> None:
-        """What became of a transaction whose COMMIT was not answered; returns if it is committed.
+    def next_write(self) -> tuple[int, str]:
+        """A number for a write, and the statement that leaves it with what is written."""
+        self._writes += 1
+        return self._writes, (
+            f"INSERT INTO writers VALUES ('{self._name}', {self._writes}, now()) "
+            "ON CONFLICT (writer) DO UPDATE "
+            "SET number = excluded.number, written_at = excluded.written_at"
+        )
+
+    def find_out(self, number: int, lost: Link) -> None:
+        """What became of a write whose COMMIT was not answered; returns if it is committed.
 
         Raises ``Unavailable`` when nothing of it remains, ``OutcomeUnknown`` when the server does
         not come back in time.
         """
         deadline = time.monotonic() + limits.COMMIT_OUTCOME_SECONDS_MAX
         while time.monotonic() < deadline:
-            status = self._outcome(number, process)
-            if status == "committed":
-                return
-            if status == "aborted":
+            try:
+                with closing(self._connect(kept=False)) as asking:
+                    last = self._last_written(asking, lost, deadline)
+            except (psycopg.Error, Unavailable):
+                time.sleep(_POLL_SECONDS)
+                continue
+            if last != number:
                 raise Unavailable("the connection to PostgreSQL was lost; nothing was stored")
-            time.sleep(_POLL_SECONDS)
+            return
         raise OutcomeUnknown(
             "the connection to PostgreSQL was lost during a commit, and it did not come back "
             "to tell whether that was stored"
         )
 
-    def _outcome(self, number: str, process: int) -> str | None:
-        """``committed``, ``aborted``, or None while it cannot be told. What the connection left
-        running is ended, so that it can be."""
-        try:
-            with closing(self._connect(kept=False)) as asking:
-                (status,) = row_of(asking.ask(_OUTCOME, (number,)), 0)
-                if status == "in progress":
-                    asking.ask(_END_BACKEND, (process,))
-                    return None
-                return cast("str | None", status)
-        except psycopg.Error:
-            return None
+    def _last_written(self, asking: Link, lost: Link, deadline: float) -> int | None:
+        """The number of this store's last write that was committed: known as soon as the lock is to
+        be had, for the lost one had it. What the lost connection left running is ended."""
+        asking.ask(_END_PROCESS, (lost.server_process, lost.server_process_since))
+        self._lock_taken(asking, deadline)
+        result = asking.ask(_WRITTEN, (self._name,))
+        asking.end()
+        return cast("int", row_of(result, 0)[0]) if result.ntuples else None
 
     def _begin(self, deadline: float | None) -> PostgresBegun | None:
         """Begin to write, by when it has to have begun; without a deadline None when another is
@@ -315,24 +338,27 @@ class PostgresStore:
 
     def _locked(self, link: Link, deadline: float | None) -> PostgresBegun | None:
         """Begin a transaction that has the lock; None when it is not free and may not wait."""
+        return PostgresBegun(self, link) if self._lock_taken(link, deadline) else None
+
+    def _lock_taken(self, link: Link, deadline: float | None) -> bool:
+        """Begin a transaction and take the lock; False, and nothing is begun, when it is not free
+        and may not wait. Raises ``Unavailable`` when it is not free in time."""
         if deadline is None:
-            wait = ""
-            lock = f"CASE WHEN pg_try_advisory_xact_lock({self._lock}) THEN 1 END"
-        else:
-            milliseconds = max(1, round((deadline - time.monotonic()) * 1_000))
-            wait = f"SET LOCAL lock_timeout = {milliseconds}; "
-            lock = f"CASE WHEN pg_advisory_xact_lock({self._lock})::text = '' THEN 1 END"
+            taken = link.command(f"BEGIN; SELECT pg_try_advisory_xact_lock({self._lock})::int")
+            if taken.get_value(0, 0) == b"1":
+                return True
+            link.end()
+            return False
+        milliseconds = max(1, round((deadline - time.monotonic()) * 1_000))
         try:
-            result = link.command(f"BEGIN; {wait}SELECT {lock}, pg_current_xact_id()::text")
+            link.command(
+                f"BEGIN; SET LOCAL lock_timeout = {milliseconds}; "
+                f"SELECT pg_advisory_xact_lock({self._lock})"
+            )
         except psycopg.errors.LockNotAvailable:
             link.end()
             raise Unavailable("PostgreSQL is busy: another write did not end in time") from None
-        if result.get_value(0, 0) is None:
-            link.end()
-            return None
-        number = result.get_value(0, 1)
-        assert number is not None
-        return PostgresBegun(self, link, number.decode())
+        return True
 
     def _connect(self, *, kept: bool = True) -> Link:
         """A connection that is set as this module says; ``kept`` until the store closes."""
@@ -359,6 +385,7 @@ class PostgresStore:
         with begun.filling() as transaction:
             transaction.run(f"CREATE SCHEMA IF NOT EXISTS {self._space}")
             transaction.run("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
+            transaction.run(_CREATE_WRITERS)
             row = transaction.one(_VERSION)
             found = 0 if row is None else cast("int", row[0])
             if found > newest:
@@ -378,12 +405,6 @@ def advisory_lock(schema: str) -> int:
     """The number of the lock that writers of a schema take: one that nobody else happens to use."""
     digest = hashlib.blake2b(f"tallystick {schema}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
-
-
-def _text_of(link: Link, statement: str) -> str:
-    found = link.command(statement).get_value(0, 0)
-    assert found is not None
-    return found.decode()
 
 
 def _place(url: str) -> str:

@@ -30,6 +30,11 @@ _PREPARED_MAX: Final = 512
 """Statements that a connection keeps prepared; beyond it they are planned each time."""
 _BINARY: Final = 1
 
+_GOODBYE: Final = "57P"
+"""Of the states that begin so: the server ends this connection."""
+
+_SINCE: Final = "SELECT backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+
 _NUMERIC_HEAD: Final = struct.Struct("!HhHH")
 _NEGATIVE: Final = 0x4000
 
@@ -43,8 +48,11 @@ class Link:
         self._wire = connection.pgconn
         self._prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
         self._met: set[tuple[str, tuple[int, ...]]] = set()
+        self._is_lost = False
+        """Told by an error, sooner than libpq tells it."""
         self._unread = False
         """Whether the answer of ``end`` was not read yet."""
+        self._since = self.text(_SINCE)
         connection.adapters.register_dumper(int, Int8BinaryDumper)
 
     @classmethod
@@ -65,7 +73,7 @@ class Link:
     @property
     def is_lost(self) -> bool:
         """Whether nothing can be asked over it any more."""
-        return self._wire.status != pq.ConnStatus.OK
+        return self._is_lost or self._wire.status != pq.ConnStatus.OK
 
     @property
     def is_idle(self) -> bool:
@@ -78,6 +86,11 @@ class Link:
         """The process of the server that answers here."""
         return self._wire.backend_pid
 
+    @property
+    def server_process_since(self) -> str:
+        """When that process began, as the server writes it: with its id nothing else's."""
+        return self._since
+
     def close(self) -> None:
         """Close it, whatever state it is in."""
         self._connection.close()
@@ -85,7 +98,7 @@ class Link:
     def command(self, sql: str) -> pq.abc.PGresult:
         """Run statements without values; the result of the last, in text."""
         self._read_up()
-        return _good(self._wire.exec_(sql.encode()))
+        return self._good(self._wire.exec_(sql.encode()))
 
     def end(self) -> None:
         """Undo what is open, without waiting for the answer: of what only read it tells nothing."""
@@ -93,6 +106,12 @@ class Link:
         with suppress(psycopg.Error):
             self._wire.send_query(b"ROLLBACK")
             self._unread = True
+
+    def text(self, sql: str) -> str:
+        """The one text that statements without values answer with."""
+        found = self.command(sql).get_value(0, 0)
+        assert found is not None
+        return found.decode()
 
     def ask(self, sql: str, values: Sequence[Value]) -> pq.abc.PGresult:
         """Run one statement."""
@@ -103,9 +122,9 @@ class Link:
         name = self._prepared.get((sql, kinds)) or self._prepare(sql, kinds)
         if name is None:
             text = dialect.numbered(sql).encode()
-            return _good(self._wire.exec_params(text, sent, kinds, formats, _BINARY))
+            return self._good(self._wire.exec_params(text, sent, kinds, formats, _BINARY))
         # psycopg's own annotation leaves out None, which is NULL here as everywhere.
-        return _good(self._wire.exec_prepared(name, cast("Any", sent), formats, _BINARY))
+        return self._good(self._wire.exec_prepared(name, cast("Any", sent), formats, _BINARY))
 
     def _prepare(self, sql: str, kinds: tuple[int, ...]) -> bytes | None:
         """The name of a statement, which is prepared when it is met for the second time."""
@@ -114,7 +133,7 @@ class Link:
                 self._met.add((sql, kinds))
             return None
         name = f"t{len(self._prepared)}".encode()
-        _good(self._wire.prepare(name, dialect.numbered(sql).encode(), kinds))
+        self._good(self._wire.prepare(name, dialect.numbered(sql).encode(), kinds))
         self._prepared[sql, kinds] = name
         return name
 
@@ -148,6 +167,16 @@ class Link:
             f"WHERE {what.table}.{what.key} = {new}.{what.key}"
         )
         return changed.command_tuples or 0
+
+    def _good(self, result: pq.abc.PGresult) -> pq.abc.PGresult:
+        """The result; raises what the server says instead of it, as psycopg names it."""
+        if result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
+            return result
+        told = result.error_field(pq.DiagnosticField.SQLSTATE)
+        state, message = (told or b"").decode(), result.get_error_message()
+        # Without a state it is libpq that speaks; with the other the server says good-bye.
+        self._is_lost = self._is_lost or not state or state.startswith(_GOODBYE)
+        raise _error_of(state)(message)
 
     def _read_up(self) -> None:
         """Read the answer that ``end`` did not wait for. What was wrong with it shows next."""
@@ -183,19 +212,10 @@ def row_of(result: pq.abc.PGresult, number: int) -> Row:
     )  # fmt: skip
 
 
-def _good(result: pq.abc.PGresult) -> pq.abc.PGresult:
-    """The result; raises what the server says instead of it, as psycopg names it."""
-    if result.status in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
-        return result
-    state = result.error_field(pq.DiagnosticField.SQLSTATE)
-    message = result.get_error_message()
-    if state is None:
-        raise psycopg.OperationalError(message)
-    raise _error_of(state.decode())(message)
-
-
 @lru_cache(maxsize=512)
 def _error_of(state: str) -> type[psycopg.Error]:
+    if not state:
+        return psycopg.OperationalError
     try:
         return psycopg.errors.lookup(state)
     except KeyError:
