@@ -23,7 +23,7 @@ _TESTS: Final = Path(__file__).parent
 @pytest.fixture
 def tmp_path(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """An empty folder; one in memory is gone when its test ends."""
-    if request.path.relative_to(_TESTS).parts[0] in ON_DISK or not _has_memory():
+    if request.path.relative_to(_TESTS).parts[0] in ON_DISK or not has_memory():
         yield tmp_path
         return
     folder = Path(tempfile.mkdtemp(prefix=f"{tmp_path.name}-", dir=MEMORY))
@@ -31,5 +31,6 @@ def tmp_path(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _has_memory() -> bool:
+def has_memory() -> bool:
+    """Whether folders may lie in memory."""
     return MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= FREE_BYTES_MIN

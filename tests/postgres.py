@@ -21,6 +21,8 @@ import psycopg
 import pytest
 from bench.postgres import PostgresServer
 
+from tests.conftest import MEMORY, has_memory
+
 SETTINGS: Final = ("max_connections=200", "autovacuum=off", "max_wal_size=256MB")
 SMALL_MIB: Final = 12
 _numbers: Final = itertools.count()
@@ -29,8 +31,7 @@ _BALLAST: Final = 8192
 
 def make_server(*settings: str) -> PostgresServer:
     """A server of one's own, to be stopped; its folder goes with the process."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="test-pg-", dir=base))
+    folder = Path(tempfile.mkdtemp(prefix="test-pg-", dir=MEMORY if has_memory() else None))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     server = PostgresServer(folder, (*SETTINGS, *settings))
     atexit.register(server.stop)

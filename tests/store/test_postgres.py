@@ -26,7 +26,7 @@ from tallystick.store.sqlite import SqliteStore
 from tests.postgres import administer, make_server, new_database
 from tests.serving import wait_until
 from tests.store.cutting import Fate, Line, at_statement, line_to
-from tests.store.test_contract import ADD, add, names
+from tests.store.test_contract import ADD, NAMES, add, names
 
 SCHEMAS = ("inbox", "state")
 
@@ -66,7 +66,7 @@ def test_a_commit_that_the_server_has_counts_though_its_answer_was_lost(
 ) -> None:
     line, store = cut
     add(store, "before")
-    line.rule = at_statement(b"COMMIT", "cut after")
+    line.rule = at_statement(b"; COMMIT", "cut after")
     add(store, "a")
     assert names(store) == ["a", "before"]
 
@@ -75,7 +75,7 @@ def test_a_commit_that_the_server_never_had_is_told_as_unavailable(
     cut: tuple[Line, Store],
 ) -> None:
     line, store = cut
-    line.rule = at_statement(b"COMMIT", "cut before")
+    line.rule = at_statement(b"; COMMIT", "cut before")
     with pytest.raises(Unavailable, match="nothing was stored"):
         add(store, "a")
     assert names(store) == []
@@ -85,7 +85,7 @@ def test_a_commit_that_the_server_never_had_is_told_as_unavailable(
 
 def test_what_a_lost_line_leaves_running_is_ended(cut: tuple[Line, Store]) -> None:
     line, store = cut
-    line.rule = at_statement(b"COMMIT", "strand")
+    line.rule = at_statement(b"; COMMIT", "strand")
     with pytest.raises(Unavailable, match="nothing was stored"):
         add(store, "a")
     add(store, "after")
@@ -100,7 +100,7 @@ def test_a_server_that_crashed_gives_numbers_of_lost_transactions_to_others() ->
         further = []
 
         def rule(message: bytes) -> Fate:
-            if b"COMMIT" not in message:
+            if b"; COMMIT" not in message:
                 return "pass"
             line.rule = lambda _: "pass"
             server.stop(signal.SIGQUIT)
@@ -125,7 +125,7 @@ def test_who_cannot_be_asked_leaves_the_outcome_unknown(
     line, store = cut
 
     def rule(message: bytes) -> Fate:
-        if b"COMMIT" not in message:
+        if b"; COMMIT" not in message:
             return "pass"
         line.open = False
         return "cut after"
@@ -148,13 +148,14 @@ def test_a_line_that_is_cut_at_any_statement_loses_and_repeats_nothing(
     """Each write is tried until it is told to be stored; a key that is there already is an error,
     so that one that was stored in spite of what was told would show."""
     line, store = cut
-    added = []
+    added, cuts = [], 0
     for number in range(12):
         seen = 0
 
         def rule(message: bytes, at: int = number) -> Fate:
-            nonlocal seen
+            nonlocal seen, cuts
             seen += 1
+            cuts += seen == at + 1
             return fate if seen == at + 1 else "pass"
 
         line.rule = rule
@@ -168,6 +169,7 @@ def test_a_line_that_is_cut_at_any_statement_loses_and_repeats_nothing(
         line.rule = lambda _: "pass"
         added += [name, f"{name}-second"]
         assert names(store) == added
+    assert cuts >= 4, "at BEGIN, at each INSERT and at COMMIT"
 
 
 def test_reading_goes_on_over_a_new_line_before_it_has_begun(cut: tuple[Line, Store]) -> None:
@@ -180,6 +182,88 @@ def test_reading_goes_on_over_a_new_line_before_it_has_begun(cut: tuple[Line, St
     with pytest.raises(Unavailable):
         names(store)
     assert names(store) == ["a"]
+
+
+# --- the lock -------------------------------------------------------------------------------------
+
+
+def test_a_wait_for_the_lock_that_is_cancelled_leaves_a_store_that_writes(url: str) -> None:
+    """As a database does whose role has a statement_timeout."""
+    store, other = PostgresStore(url, "state"), PostgresStore(url, "state")
+    failures: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            add(store, "cancelled")
+        except BaseException as error:
+            failures.append(error)
+
+    with other.writing():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        await_a_waiting_writer(url, "pg_cancel_backend(pid)")
+        thread.join()
+    assert [type(failure) for failure in failures] == [Unavailable]
+    add(store, "after")
+    assert names(store) == ["after"]
+    store.close()
+    other.close()
+
+
+def await_a_waiting_writer(url: str, do: str = "pid") -> None:
+    """Return when a writer waits for the lock of another, and something was done to it."""
+    waiting = (
+        f"SELECT {do} FROM pg_stat_activity "
+        "WHERE wait_event = 'advisory' AND datname = current_database()"
+    )
+    with closing(psycopg.connect(url, autocommit=True)) as operator:
+        wait_until(lambda: operator.execute(waiting.encode()).fetchall(), "one that waits")
+
+
+def test_writers_are_serialised_whatever_the_database_s_default_is(url: str) -> None:
+    database = re.findall(r"/(\w+)\?", url)[0]
+    for level in ("repeatable read", "serializable"):
+        administer(f"ALTER DATABASE {database} SET default_transaction_isolation = '{level}'")
+        one, other = PostgresStore(url, "state"), PostgresStore(url, "state")
+        seen: list[list[str]] = []
+
+        def look(through: Store = other, into: list[list[str]] = seen) -> None:
+            with through.writing() as transaction:
+                into.append([str(row[0]) for row in transaction.all(NAMES)])
+
+        with one.writing() as transaction:
+            transaction.run(ADD, level, 0)
+            thread = threading.Thread(target=look)
+            thread.start()
+            await_a_waiting_writer(url)
+        thread.join()
+        assert level in seen[0]
+        one.close()
+        other.close()
+
+
+def test_connections_of_threads_that_ended_are_closed(url: str) -> None:
+    store = PostgresStore(url, "state")
+    for _ in range(5):
+        thread = threading.Thread(target=lambda: names(store))
+        thread.start()
+        thread.join()
+    names(store)
+    open_ones = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    with closing(psycopg.connect(url, autocommit=True)) as operator:
+        wait_until(
+            lambda: operator.execute(open_ones).fetchall() == [(3,)],
+            "no more than a writer, a reader and the one who asks",
+        )
+    store.close()
+
+
+def test_a_snapshot_has_no_other_inside(url: str) -> None:
+    store = PostgresStore(url, "state")
+    with store.reading(), pytest.raises(RuntimeError, match="reads already"), store.reading():
+        pass
+    assert names(store) == []
+    store.close()
 
 
 # --- a node that stops, a server that goes --------------------------------------------------------
@@ -230,7 +314,7 @@ def test_no_more_connections_is_unavailable(url: str) -> None:
     administer(f"ALTER DATABASE {database} OWNER TO guest_of_{database}")
     store = PostgresStore(url.replace("//tallystick@", f"//guest_of_{database}@"), "state")
     administer(f"ALTER ROLE guest_of_{database} CONNECTION LIMIT 0")
-    with pytest.raises(Unavailable, match="too many connections"):
+    with pytest.raises(Unavailable, match="cannot be made"):
         names(store)
     add(store, "a")  # over the connection that it has
     administer(f"ALTER ROLE guest_of_{database} CONNECTION LIMIT -1")
@@ -406,7 +490,9 @@ def test_a_newer_database_is_refused(url: str, schema: str) -> None:
     [
         (lambda url: url.replace("/test_", "/nowhere_"), "does not exist"),
         (lambda url: re.sub(r"host=.*", "host=/nowhere", url), "/nowhere"),
-        (lambda url: url.replace("?host", "?hoost"), "hoost"),
+        (lambda url: url.replace("?host", "?hoost"), "is no URL"),
+        (lambda url: url.replace("letmein", "let/me@in:now"), "is no URL"),
+        (lambda url: url.replace("letmein", "let%zz"), "is no URL"),
     ],
 )
 def test_what_cannot_be_used_is_told_without_the_password(
@@ -416,7 +502,7 @@ def test_what_cannot_be_used_is_told_without_the_password(
     with pytest.raises(OperatorError, match="TALLYSTICK_DATABASE_URL") as raised:
         PostgresStore(broken(secret), "state")
     assert told in raised.value.message
-    assert "letmein" not in raised.value.message
+    assert "let" not in raised.value.message
     assert "\n" not in raised.value.message
 
 
@@ -439,10 +525,20 @@ def test_a_statement_is_prepared_for_each_kind_of_its_values(url: str) -> None:
     """What is NULL at first may be a number later."""
     store = PostgresStore(url, "state")
     with store.writing() as transaction:
+        transaction.run("INSERT INTO api_keys VALUES (?, 'e', 'server', '', 0, NULL)", b"")
         for revoked in (None, None, None, 5, None, 6, 7, 8):
-            transaction.run("UPDATE api_keys SET revoked_at = ?", revoked)
+            assert transaction.run("UPDATE api_keys SET revoked_at = ?", revoked) == 1
+            assert transaction.one("SELECT revoked_at FROM api_keys") == (revoked,)
             assert transaction.one("SELECT coalesce(?, ?)", None, "x") == ("x",)
             assert transaction.one("SELECT ?", revoked) == (revoked,)
+    store.close()
+
+
+def test_a_text_with_a_nul_is_refused_rather_than_cut(url: str) -> None:
+    store = PostgresStore(url, "state")
+    with pytest.raises(ValueError, match="NUL"):
+        add(store, "nul\0rest")
+    assert names(store) == []
     store.close()
 
 

@@ -143,20 +143,21 @@ class Api:
         self, route: Route, args: Mapping[str, str], scope: Scope, headers: dict[bytes, bytes]
     ) -> Answer:
         """A read needs no waiting: the key and the answer come from one snapshot."""
-        services = self._services
+        services, asked_at = self._services, time.monotonic()
         fresh = services.freshness.read()
         with services.state.reading() as transaction:
             access = self._recent(route, headers)
             if access is None:
-                access = self._authenticate(transaction, route, headers)
+                access = self._authenticate(transaction, route, headers, asked_at)
             query = QueryString(scope["query_string"])
             request = Request(scope["method"], args, query, headers, b"", *access, fresh)
             reply = cast("Handler", route.handler)(services, transaction, request)
         return answer(reply, route.status)
 
     def _look_up(self, route: Route, headers: Mapping[bytes, bytes]) -> Access:
+        asked_at = time.monotonic()
         with self._services.state.reading() as transaction:
-            return self._authenticate(transaction, route, headers)
+            return self._authenticate(transaction, route, headers, asked_at)
 
     def _recent(self, route: Route, headers: Mapping[bytes, bytes]) -> Access | None:
         if route.access == "public" or (route.access == "optional" and not carries_key(headers)):
@@ -164,9 +165,13 @@ class Api:
         return self._keys.recent(headers, route.access)
 
     def _authenticate(
-        self, transaction: Transaction, route: Route, headers: Mapping[bytes, bytes]
+        self,
+        transaction: Transaction,
+        route: Route,
+        headers: Mapping[bytes, bytes],
+        asked_at: float,
     ) -> Access:
-        return self._keys.authenticate(transaction, headers, route.access)
+        return self._keys.authenticate(transaction, headers, route.access, asked_at)
 
     async def _work(self, route: Route, request: Request, raw_path: bytes) -> Answer:
         services = self._services

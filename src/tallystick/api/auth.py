@@ -35,13 +35,18 @@ class KeyRing:
         self._known: dict[str, _Known] = {}
 
     def authenticate(
-        self, transaction: Transaction, headers: Mapping[bytes, bytes], needed: AccessKind
+        self,
+        transaction: Transaction,
+        headers: Mapping[bytes, bytes],
+        needed: AccessKind,
+        asked_at: float,
     ) -> Access:
-        """What the request's key allows; ``transaction`` reads this ring's store.
+        """What the request's key allows; ``transaction`` reads this ring's store and was begun
+        after ``asked_at``, by the monotonic clock.
 
         Raises ``Unauthenticated`` without a valid key and ``Forbidden`` when it may not do this.
         """
-        return _allowed(self._access(transaction, _key_of(headers)), needed)
+        return _allowed(self._access(transaction, _key_of(headers), asked_at), needed)
 
     def recent(self, headers: Mapping[bytes, bytes], needed: AccessKind) -> Access | None:
         """What ``authenticate`` said a moment ago; None when that has to be asked."""
@@ -50,11 +55,11 @@ class KeyRing:
             return None
         return _allowed(known.access, needed)
 
-    def _access(self, transaction: Transaction, key: str) -> Access:
+    def _access(self, transaction: Transaction, key: str, asked_at: float) -> Access:
         version = self._store.version()
         known = self._known.get(key)
         if known is not None and known.version == version:
-            self._known[key] = known._replace(looked_at=time.monotonic())
+            self._known[key] = known._replace(looked_at=asked_at)
             return known.access
         found = find_access(transaction, key)
         if found is None:
@@ -62,7 +67,7 @@ class KeyRing:
             raise Unauthenticated("the API key is unknown or revoked")
         if len(self._known) >= limits.API_KEYS_CACHED_MAX:
             self._known.clear()
-        self._known[key] = _Known(version, time.monotonic(), found)
+        self._known[key] = _Known(version, asked_at, found)
         return found
 
 

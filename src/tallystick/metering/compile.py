@@ -102,7 +102,7 @@ def union_of(compiled: Sequence[Numbered], relation: str = "events") -> tuple[st
 
 def sums_of(compiled: Sequence[Numbered], relation: str = "events") -> tuple[str, list[Any]]:
     """One select of meter_no, customer, resource and ``SUMS``: what the rows of ``union_of`` add up
-    to, without a row for what has none.
+    to, without a row for what has none. The relation is of one environment.
 
     Meters with the same filters share a pass as well: three over the same events then cost little
     more than one (docs/decisions/0022).

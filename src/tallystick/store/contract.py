@@ -12,6 +12,7 @@ is written twice. What differs between engines is here, as promises:
   wait, and works again without a restart when the cause is gone.
 * A row that breaks a constraint raises ``DamagedData``: who writes knows, in the transaction, what
   is stored, so something stored or remembered is not what it ought to be.
+* A statement that fails ends its transaction, or its part.
 * Opening a store brings its schema to the newest version (``schemas``) in one transaction: whoever
   opens it at the same moment, or dies in the middle, one version or the other is there, whole. A
   schema newer than this code is refused with ``OperatorError``.
@@ -65,7 +66,7 @@ class Transaction(Protocol):
 
     def rewrite(self, what: Rewrite, rows: Sequence[Sequence[Value]]) -> int:
         """Set columns of many rows: values in the order of ``what``, the key last. Returns how many
-        rows there were; those that are not there are passed over."""
+        rows there were; those that are not there are passed over. No key comes twice."""
         ...
 
     def part(self) -> AbstractContextManager[None]:

@@ -17,10 +17,11 @@ the server for a transaction that its owner leaves open (a node that was stopped
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import Final, cast
 
@@ -34,7 +35,12 @@ from tallystick.store.contract import Rewrite, Row, Value
 from tallystick.store.postgres_link import Link, row_of, rows_of
 from tallystick.store.schemas import newest_version, statements_from
 
+log = logging.getLogger(__name__)
+
 _READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; "
+# Whatever the database's default: under another level the lock's own statement would take the
+# snapshot, before it waits.
+_WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _VERSION: Final = "SELECT version FROM schema_version"
 _SNAPSHOT: Final = "SELECT pg_current_snapshot()::text"
 
@@ -43,7 +49,7 @@ _SNAPSHOT: Final = "SELECT pg_current_snapshot()::text"
 # ones to others.
 _CREATE_WRITERS: Final = """
 CREATE TABLE IF NOT EXISTS writers (
-    writer TEXT PRIMARY KEY, number BIGINT NOT NULL, written_at TIMESTAMPTZ NOT NULL
+    writer TEXT COLLATE "C" PRIMARY KEY, number BIGINT NOT NULL, written_at TIMESTAMPTZ NOT NULL
 )
 """
 _WRITTEN: Final = "SELECT number FROM writers WHERE writer = ?"
@@ -60,6 +66,7 @@ _POLL_SECONDS: Final = 0.05
 _PASSING: Final = (
     "08",  # the connection
     "25006",  # read only: a standby, or an operator who forbids writing for now
+    "25P02",  # a statement failed before, and whoever ran it went on as if it had not
     "25P03",  # idle in a transaction for too long
     "40",  # rolled back: a deadlock, or what was serialised
     "53",  # no room, no memory, too many connections
@@ -180,7 +187,7 @@ class PostgresStore:
 
         Raises ``OperatorError`` when it cannot be opened or has a schema of a newer version.
         """
-        self._url = url
+        self._url, self._place = url, _place(url)
         self._space = f"tallystick_{schema}"
         self._lock = advisory_lock(schema)
         self._local = threading.local()
@@ -188,13 +195,15 @@ class PostgresStore:
         self._name = ids.new_id()
         self._writes = 0
         self._writer: Link | None = None
-        self._all: list[Link] = []
+        self._readers: dict[threading.Thread, Link] = {}
+        self._readers_lock = threading.Lock()
         self.generated = dialect.generated_columns(list(statements_from(schema, 0)))
         try:
             self._install(schema)
         except (psycopg.Error, Unavailable) as error:
+            why = _told(error.__cause__ or error)
             raise OperatorError(
-                f"TALLYSTICK_DATABASE_URL: {_place(url)} cannot be used: {_told(error)}"
+                f"TALLYSTICK_DATABASE_URL: {self._place} cannot be used: {why}"
             ) from error
 
     def reading(self) -> _Snapshot:
@@ -229,16 +238,25 @@ class PostgresStore:
 
     def tend(self) -> None:
         """Forget stores that have not written for a day; PostgreSQL vacuums by itself."""
-        with self.writing() as transaction:
-            transaction.run(_FORGET_WRITERS)
+        begun = self.begin_if_free()
+        if begun is not None:
+            with begun.filling() as transaction:
+                transaction.run(_FORGET_WRITERS)
+            begun.commit()
 
     def close(self) -> None:
-        for link in self._all:
-            link.close()
-        self._all.clear()
+        with self._readers_lock:
+            for link in self._readers.values():
+                link.close()
+            self._readers.clear()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def begin_reading(self) -> Link:
         """This thread's connection for reading, in a new snapshot."""
+        if getattr(self._local, "snapshot", None) is not None:
+            raise RuntimeError("this thread reads already; a snapshot has no other inside")
         link, self._local.snapshot = self._asked(_READ + _SNAPSHOT)
         return link
 
@@ -257,9 +275,17 @@ class PostgresStore:
             except psycopg.OperationalError:
                 if not link.is_lost:
                     raise
-                self._drop(link)
-        link = self._local.link = self._connect()
+                link.close()
+        link = self._local.link = self._connect(idle_seconds=0)
+        self._keep(link)
         return link, link.text(statement)
+
+    def _keep(self, link: Link) -> None:
+        """Note whose a connection for reading is, and close those of threads that have ended."""
+        with self._readers_lock:
+            for thread in [each for each in self._readers if not each.is_alive()]:
+                self._readers.pop(thread).close()
+            self._readers[threading.current_thread()] = link
 
     def end_writing(self, link: Link) -> None:
         """A write is over, however it ended: undo what is left of it and let others write."""
@@ -267,7 +293,7 @@ class PostgresStore:
             if not link.is_lost and not link.is_idle:
                 link.end()
             if link.is_lost:
-                self._drop(link)
+                link.close()
                 self._writer = None
         finally:
             self._write_lock.release()
@@ -290,7 +316,7 @@ class PostgresStore:
         deadline = time.monotonic() + limits.COMMIT_OUTCOME_SECONDS_MAX
         while time.monotonic() < deadline:
             try:
-                with closing(self._connect(kept=False)) as asking:
+                with closing(self._connect()) as asking:
                     last = self._last_written(asking, lost, deadline)
             except (psycopg.Error, Unavailable):
                 time.sleep(_POLL_SECONDS)
@@ -332,7 +358,7 @@ class PostgresStore:
             except psycopg.OperationalError:
                 if not link.is_lost:
                     raise
-                self._drop(link)
+                link.close()
         self._writer = link = self._connect()
         return self._locked(link, deadline)
 
@@ -344,37 +370,30 @@ class PostgresStore:
         """Begin a transaction and take the lock; False, and nothing is begun, when it is not free
         and may not wait. Raises ``Unavailable`` when it is not free in time."""
         if deadline is None:
-            taken = link.command(f"BEGIN; SELECT pg_try_advisory_xact_lock({self._lock})::int")
+            taken = link.begin(f"{_WRITE}; SELECT pg_try_advisory_xact_lock({self._lock})::int")
             if taken.get_value(0, 0) == b"1":
                 return True
             link.end()
             return False
         milliseconds = max(1, round((deadline - time.monotonic()) * 1_000))
         try:
-            link.command(
-                f"BEGIN; SET LOCAL lock_timeout = {milliseconds}; "
-                f"SELECT pg_advisory_xact_lock({self._lock})"
+            link.begin(
+                f"{_WRITE}; SET LOCAL lock_timeout = {milliseconds}; "
+                f"SELECT pg_advisory_xact_lock({self._lock}); SET LOCAL lock_timeout TO DEFAULT"
             )
         except psycopg.errors.LockNotAvailable:
-            link.end()
             raise Unavailable("PostgreSQL is busy: another write did not end in time") from None
         return True
 
-    def _connect(self, *, kept: bool = True) -> Link:
-        """A connection that is set as this module says; ``kept`` until the store closes."""
-        link = Link.open(self._url)
-        link.command(
+    def _connect(self, idle_seconds: int = limits.DATABASE_IDLE_SECONDS_MAX) -> Link:
+        """A connection that is set as this module says."""
+        return Link.open(
+            self._url,
             f"SET search_path = {self._space}; SET synchronous_commit = on; "
-            f"SET idle_in_transaction_session_timeout = '{limits.DATABASE_IDLE_SECONDS_MAX}s'"
+            f"SET lock_timeout = '{limits.STORE_BUSY_SECONDS_MAX}s'; "
+            # Who only reads holds nobody up, and may think for as long as a query takes.
+            f"SET idle_in_transaction_session_timeout = '{idle_seconds}s'",
         )
-        if kept:
-            self._all.append(link)
-        return link
-
-    def _drop(self, link: Link) -> None:
-        with suppress(ValueError):
-            self._all.remove(link)
-        link.close()
 
     def _install(self, schema: str) -> None:
         """Bring the database to the newest version of its schema, in one transaction."""
@@ -390,7 +409,7 @@ class PostgresStore:
             found = 0 if row is None else cast("int", row[0])
             if found > newest:
                 raise OperatorError(
-                    f"TALLYSTICK_DATABASE_URL: {_place(self._url)} was written by a newer "
+                    f"TALLYSTICK_DATABASE_URL: {self._place} was written by a newer "
                     f"Tallystick (schema {found}, this one knows {newest}); upgrade Tallystick"
                 )
             for statement in statements_from(schema, found):
@@ -408,16 +427,21 @@ def advisory_lock(schema: str) -> int:
 
 
 def _place(url: str) -> str:
-    """Where a database is, without its password."""
+    """Where a database is, without its password. Raises ``OperatorError`` when that cannot be told
+    from the rest for certain."""
+    advice = "TALLYSTICK_DATABASE_URL: is no URL of a database; percent-encode what is in it"
     try:
         known = conninfo.conninfo_to_dict(url)
     except psycopg.Error:
-        return "the URL"
-    host = known.get("host") or known.get("hostaddr") or "the local socket"
-    return f"database {known.get('dbname') or known.get('user') or 'of the user'!s} at {host!s}"
+        raise OperatorError(advice) from None
+    host = str(known.get("host") or known.get("hostaddr") or "the local socket")
+    database = str(known.get("dbname") or known.get("user") or "of the user")
+    if any(mark in host + database for mark in "@:%") or "/" in database:
+        raise OperatorError(advice)
+    return f"database {database} at {host}"
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 
@@ -442,5 +466,8 @@ def _ours(error: psycopg.Error) -> Exception:
         return DamagedData(f"PostgreSQL: {_told(error)}; restore it from a backup")
     lost = not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     if lost or state.startswith(_PASSING):
-        return Unavailable(f"PostgreSQL cannot be written or read now: {_told(error)}")
+        # Callers elsewhere are told no more than that; who runs this finds the rest in the log.
+        log.warning("PostgreSQL: %s", _told(error))
+        why = f"SQLSTATE {state}" if state else "the connection was lost, or cannot be made"
+        return Unavailable(f"PostgreSQL cannot be written or read now: {why}")
     return error

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import select
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -30,8 +30,8 @@ _PREPARED_MAX: Final = 512
 """Statements that a connection keeps prepared; beyond it they are planned each time."""
 _BINARY: Final = 1
 
-_GOODBYE: Final = "57P"
-"""Of the states that begin so: the server ends this connection."""
+_GOODBYE: Final = (b"FATAL", b"PANIC")
+"""What is as severe as this ends the connection."""
 
 _SINCE: Final = "SELECT backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 
@@ -53,22 +53,31 @@ class Link:
         self._unread = False
         """Whether the answer of ``end`` was not read yet."""
         self._since = self.text(_SINCE)
-        connection.adapters.register_dumper(int, Int8BinaryDumper)
+        for kind in (int, bool):
+            connection.adapters.register_dumper(kind, Int8BinaryDumper)
 
     @classmethod
-    def open(cls, url: str) -> Link:
-        """A new connection to ``url``; raises ``psycopg.Error``."""
-        return cls(
-            psycopg.connect(
-                url,
-                autocommit=True,
-                cursor_factory=RawCursor,
-                connect_timeout=limits.DATABASE_CONNECT_SECONDS_MAX,
-                application_name="tallystick",
-                keepalives_idle=limits.DATABASE_SILENT_SECONDS_MAX,
-                tcp_user_timeout=limits.DATABASE_SILENT_SECONDS_MAX * 1_000,
-            )
+    def open(cls, url: str, settings: str) -> Link:
+        """A new connection to ``url`` that ``settings``, statements, are run on; raises
+        ``psycopg.Error``."""
+        connection = psycopg.connect(
+            url,
+            autocommit=True,
+            cursor_factory=RawCursor,
+            connect_timeout=limits.DATABASE_CONNECT_SECONDS_MAX,
+            application_name="tallystick",
+            keepalives_idle=limits.DATABASE_SILENT_SECONDS_MAX,
+            keepalives_interval=1,
+            keepalives_count=3,
+            tcp_user_timeout=limits.DATABASE_SILENT_SECONDS_MAX * 1_000,
         )
+        try:
+            link = cls(connection)
+            link.command(settings)
+        except BaseException:
+            connection.close()
+            raise
+        return link
 
     @property
     def is_lost(self) -> bool:
@@ -95,10 +104,20 @@ class Link:
         """Close it, whatever state it is in."""
         self._connection.close()
 
+    def begin(self, sql: str) -> pq.abc.PGresult:
+        """``command`` that begins a transaction; none is open when it fails."""
+        try:
+            return self.command(sql)
+        except psycopg.Error:
+            if not self.is_lost:
+                self.end()
+            raise
+
     def command(self, sql: str) -> pq.abc.PGresult:
         """Run statements without values; the result of the last, in text."""
         self._read_up()
-        return self._good(self._wire.exec_(sql.encode()))
+        with self._noticing():
+            return self._good(self._wire.exec_(sql.encode()))
 
     def end(self) -> None:
         """Undo what is open, without waiting for the answer: of what only read it tells nothing."""
@@ -108,13 +127,17 @@ class Link:
             self._unread = True
 
     def text(self, sql: str) -> str:
-        """The one text that statements without values answer with."""
-        found = self.command(sql).get_value(0, 0)
+        """The one text that statements without values answer with; as ``begin``."""
+        found = self.begin(sql).get_value(0, 0)
         assert found is not None
         return found.decode()
 
     def ask(self, sql: str, values: Sequence[Value]) -> pq.abc.PGresult:
         """Run one statement."""
+        with self._noticing():
+            return self._asked(sql, values)
+
+    def _asked(self, sql: str, values: Sequence[Value]) -> pq.abc.PGresult:
         self._read_up()
         kinds = tuple([_kind(value) for value in values])
         sent = [_sent(value) for value in values]
@@ -140,9 +163,9 @@ class Link:
     def ask_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> int:
         """Run one statement for each row of values; how many rows they changed in all."""
         self._read_up()
-        cursor = self._connection.cursor()
-        cursor.executemany(dialect.numbered(sql), rows)
-        return max(0, cursor.rowcount)
+        with self._noticing(), self._connection.cursor() as cursor:
+            cursor.executemany(dialect.numbered(sql), rows)
+            return max(0, cursor.rowcount)
 
     def rewrite(self, what: Rewrite, rows: Sequence[Sequence[Value]]) -> int:
         """Set columns of many rows with one statement; how many there were.
@@ -151,14 +174,15 @@ class Link:
         statement for each took seven times as long.
         """
         self._read_up()
-        new, columns = f"rewrite_{what.table}", (*what.columns, what.key)
+        columns = (*what.columns, what.key)
+        new = "_".join((what.table, *columns, "new"))
         listed = ", ".join(columns)
         self.command(
             f"CREATE TEMP TABLE IF NOT EXISTS {new} ON COMMIT DELETE ROWS "
             f"AS SELECT {listed} FROM {what.table} WHERE false; TRUNCATE {new}"
         )
         into = f"COPY {new} ({listed}) FROM STDIN".encode()
-        with self._connection.cursor() as cursor, cursor.copy(into) as copy:
+        with self._noticing(), self._connection.cursor() as cursor, cursor.copy(into) as copy:
             for row in rows:
                 copy.write_row(row)
         changes = ", ".join(f"{column} = {new}.{column}" for column in what.columns)
@@ -174,9 +198,19 @@ class Link:
             return result
         told = result.error_field(pq.DiagnosticField.SQLSTATE)
         state, message = (told or b"").decode(), result.get_error_message()
-        # Without a state it is libpq that speaks; with the other the server says good-bye.
-        self._is_lost = self._is_lost or not state or state.startswith(_GOODBYE)
+        # Without a state it is libpq that speaks.
+        severity = result.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED)
+        self._is_lost = self._is_lost or not state or severity in _GOODBYE
         raise _error_of(state)(message)
+
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """That the connection is lost: what has no state comes from the client's side of it."""
+        try:
+            yield
+        except psycopg.OperationalError as error:
+            self._is_lost = self._is_lost or error.sqlstate is None
+            raise
 
     def _read_up(self) -> None:
         """Read the answer that ``end`` did not wait for. What was wrong with it shows next."""
@@ -236,6 +270,8 @@ def _sent(value: Value) -> bytes | None:
         return value
     if isinstance(value, int):
         return struct.pack("!q", value)
+    if "\0" in value:
+        raise ValueError("PostgreSQL has no text with a NUL in it")
     return value.encode()
 
 
