@@ -63,7 +63,11 @@ class Line:
                     client.close()
                     continue
                 server = socket.socket(socket.AF_UNIX)
-                server.connect(self._server)
+                try:
+                    server.connect(self._server)
+                except OSError:  # it is not there now
+                    _cut(client, server)
+                    continue
                 for passing in (self._up, self._down):
                     threading.Thread(target=passing, args=(client, server), daemon=True).start()
 

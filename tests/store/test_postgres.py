@@ -97,7 +97,7 @@ def test_a_server_that_crashed_gives_numbers_of_lost_transactions_to_others() ->
     with make_server() as server, line_to(server.url()) as (line, through):
         other, store = PostgresStore(server.url(), "state"), PostgresStore(through, "state")
         add(store, "before")
-        further = []
+        further, ended = [], threading.Event()
 
         def rule(message: bytes) -> Fate:
             if b"; COMMIT" not in message:
@@ -108,11 +108,13 @@ def test_a_server_that_crashed_gives_numbers_of_lost_transactions_to_others() ->
             for number in range(5):
                 further.append(f"other {number}")
                 add(other, further[-1])
+            ended.set()
             return "cut before"
 
         line.rule = rule
         with pytest.raises(Unavailable, match="nothing was stored"):
             add(store, "lost")
+        assert ended.wait(limits.COMMIT_OUTCOME_SECONDS_MAX)
         assert names(store) == ["before", *further]
         store.close()
         other.close()
