@@ -42,6 +42,7 @@ class Line:
         """Whether new connections are passed on."""
         self._server = str(server / _NAME)
         self._stranded: list[socket.socket] = []
+        self._unanswered: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(folder / _NAME))
         self._listener.listen()
@@ -80,21 +81,19 @@ class Line:
                     client.shutdown(socket.SHUT_RDWR)
                     self._stranded.append(server)
                     return
-                if fate != "cut before":
-                    server.sendall(message)
-                if fate == "cut after":
-                    # The server has ended its work when it has nothing more to say.
-                    client.shutdown(socket.SHUT_RDWR)
-                    server.shutdown(socket.SHUT_WR)
-                    return
                 if fate == "cut before":
                     break
+                if fate == "cut after":
+                    self._unanswered.append(client)
+                    server.sendall(message)
+                    return  # ``_down`` cuts the line, when the server has done it and answers
+                server.sendall(message)
         _cut(client, server)
 
     def _down(self, client: socket.socket, server: socket.socket) -> None:
         """What the server answers."""
         with suppress(OSError):
-            while answer := server.recv(1 << 20):
+            while (answer := server.recv(1 << 20)) and client not in self._unanswered:
                 client.sendall(answer)
         if server not in self._stranded:
             _cut(client, server)
