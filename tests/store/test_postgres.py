@@ -186,6 +186,25 @@ def test_reading_goes_on_over_a_new_line_before_it_has_begun(cut: tuple[Line, St
     assert names(store) == ["a"]
 
 
+def test_who_has_not_written_for_a_day_is_forgotten(url: str) -> None:
+    store, gone = PostgresStore(url, "state"), PostgresStore(url, "state")
+    add(store, "a")
+    add(gone, "b")
+    gone.close()
+    written = "SELECT count(*) FROM tallystick_state.writers"
+    with closing(psycopg.connect(url, autocommit=True)) as operator:
+        store.tend()
+        assert operator.execute(written).fetchall() == [(2,)]
+        operator.execute(
+            "UPDATE tallystick_state.writers SET written_at = now() - interval '25 hours'"
+        )
+        store.tend()
+        assert operator.execute(written).fetchall() == [(1,)], "who writes this is there again"
+    add(store, "c")
+    assert names(store) == ["a", "b", "c"]
+    store.close()
+
+
 # --- the lock -------------------------------------------------------------------------------------
 
 
@@ -430,6 +449,7 @@ def test_whoever_opens_at_once_finds_it_done_once(url: str) -> None:
     store = PostgresStore(url, "inbox")
     with store.reading() as transaction:
         assert transaction.all("SELECT head FROM backlog") == [(0,)]
+        assert transaction.all("SELECT count(*) FROM schema_version") == [(1,)]
     store.close()
 
 

@@ -335,8 +335,8 @@ class Meterer:
         splits = self._settle(targets, find, measured)
         if splits:
             numbers = {split.meter_no for split in splits.values()}
-            split = {number: targets[number] for number in sorted(numbers)}
-            union, values = _over_relations(union_of, split)
+            placed = {number: targets[number] for number in sorted(numbers)}
+            union, values = _over_relations(union_of, placed)
             self._connection.execute(CREATE_MEASURED.replace("{measured}", union), values)
             self._place(splits)
             self._group(splits, measured)

@@ -7,7 +7,8 @@ is written twice. What differs between engines is here, as promises:
 * ``writing()`` is one transaction. Once it has returned, its effects survive loss of power. When
   the block raises, nothing of it remains.
 * Writers are serialised: what a writing transaction reads cannot change before it commits.
-* ``reading()`` is one snapshot; it never waits for a writer and never makes one wait.
+* ``reading()`` is one snapshot; it never waits for a writer and never makes one wait (but, with
+  PostgreSQL, while a schema is brought up to date).
 * A store that cannot take it now (disk full, locked, gone) raises ``Unavailable`` within a bounded
   wait, and works again without a restart when the cause is gone.
 * A row that breaks a constraint raises ``DamagedData``: who writes knows, in the transaction, what

@@ -146,9 +146,6 @@ class PostgresBegun:
         number, told = self._store.next_write()
         try:
             self._link.command(f"{told}; COMMIT")
-        except psycopg.errors.InFailedSqlTransaction:
-            # A statement failed, and whoever ran it went on as if it had not.
-            raise Unavailable("PostgreSQL rolled back what was to be committed") from None
         except psycopg.Error:
             if not self._link.is_lost:
                 raise
@@ -200,7 +197,11 @@ class PostgresStore:
         self.generated = dialect.generated_columns(list(statements_from(schema, 0)))
         try:
             self._install(schema)
+        except OperatorError:
+            self.close()
+            raise
         except (psycopg.Error, Unavailable) as error:
+            self.close()
             why = _told(error.__cause__ or error)
             raise OperatorError(
                 f"TALLYSTICK_DATABASE_URL: {self._place} cannot be used: {why}"
@@ -379,7 +380,8 @@ class PostgresStore:
         try:
             link.begin(
                 f"{_WRITE}; SET LOCAL lock_timeout = {milliseconds}; "
-                f"SELECT pg_advisory_xact_lock({self._lock}); SET LOCAL lock_timeout TO DEFAULT"
+                f"SELECT pg_advisory_xact_lock({self._lock}); "
+                f"SET LOCAL lock_timeout = '{limits.STORE_BUSY_SECONDS_MAX}s'"
             )
         except psycopg.errors.LockNotAvailable:
             raise Unavailable("PostgreSQL is busy: another write did not end in time") from None

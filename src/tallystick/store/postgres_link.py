@@ -2,7 +2,7 @@
 
 Owns: statements and their values on the wire. psycopg connects, copies and knows the errors; single
 statements go through its binding of libpq (``psycopg.pq``) at once, which costs a third of what its
-cursors do: a check is four statements, and it is their time that a caller waits for.
+cursors do: a check is three of them, and it is their time that a caller waits for.
 
 What a value is: ``contract.Value``. Numbers are whole and of 64 bits whatever they are, also what
 PostgreSQL's ``sum`` makes of them; truth values are the numbers 1 and 0.
